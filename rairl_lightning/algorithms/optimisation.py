@@ -1,0 +1,132 @@
+"""One player's update under manual optimisation: accumulate, clip, step, schedule, measure."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from rairl_lightning.components.schedules import Schedule
+from rairl_lightning.errors import TrainingError
+
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
+PATIENCE = 10  # updates in a row that may leave a player where it was
+
+
+@dataclass(frozen=True)
+class Player:
+    """What moves together: parameters, their optimiser and schedule, and how far one update may go.
+
+    Attributes:
+        name: as in logs.
+        optimizer: over ``parameters``.
+        scheduler: stepped once an update.
+        gradient_clip: largest gradient norm, > 0.
+    """
+
+    name: str
+    optimizer: Optimizer
+    scheduler: LambdaLR
+    gradient_clip: float
+    _still: list[int] = field(default_factory=lambda: [0])
+
+    @classmethod
+    def build(
+        cls,
+        name: str,
+        parameters: Sequence[nn.Parameter],
+        factory: OptimizerFactory,
+        schedule: Schedule,
+        updates: int,
+        gradient_clip: float,
+    ) -> Player:
+        """Make the optimiser and its schedule over ``updates`` updates."""
+        optimizer = factory(parameters)
+        scheduler = LambdaLR(optimizer, lambda update: schedule.factor(update, updates))
+        return cls(name, optimizer, scheduler, gradient_clip)
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """All parameters of the optimiser."""
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+
+    def update(self, losses: Iterable[Tensor], backward: Callable[[Tensor], None], step: Callable[[], None]) -> Update:
+        """One optimiser step on the sum of ``losses``.
+
+        Args:
+            losses: one scalar a micro-batch, made lazily so that only one graph lives at a time; their sum is the
+                loss, so the split changes nothing.
+            backward: Lightning's ``manual_backward``.
+            step: takes the optimiser's step.
+
+        Raises:
+            TrainingError: if the player has not moved for several updates in a row.
+        """
+        self.optimizer.zero_grad(set_to_none=True)
+        total = 0.0
+        for loss in losses:
+            backward(loss)
+            total += float(loss.detach())
+        gradient_norm = float(nn.utils.clip_grad_norm_(self.parameters, self.gradient_clip))
+        before = [parameter.detach().clone() for parameter in self.parameters]
+        learning_rate = self.optimizer.param_groups[0]["lr"]
+        step()
+        self.scheduler.step()
+        update_norm = _distance(self.parameters, before)
+        self._still[0] = 0 if update_norm > 0 else self._still[0] + 1
+        if self._still[0] >= PATIENCE:
+            raise TrainingError(
+                f"The {self.name} has not moved for {PATIENCE} updates.",
+                expected="an update norm above 0",
+                got=f"gradient norm {gradient_norm}, learning rate {learning_rate}",
+                remedy="check that its loss reaches its parameters and that its learning rate is not 0",
+            )
+        return Update(total, gradient_norm, update_norm, learning_rate)
+
+
+@dataclass(frozen=True)
+class Update:
+    """What one update did; norms are Euclidean, over all parameters of the player."""
+
+    loss: float
+    gradient_norm: float
+    update_norm: float
+    learning_rate: float
+
+
+@torch.no_grad()
+def _distance(parameters: Sequence[Tensor], before: Sequence[Tensor]) -> float:
+    squares = [(now - then).float().square().sum() for now, then in zip(parameters, before, strict=True)]
+    return float(torch.stack(squares).sum().sqrt()) if squares else 0.0
+
+
+class Stopwatch:
+    """Seconds and tokens of each phase of a round."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.tokens: dict[str, int] = {}
+
+    @contextmanager
+    def __call__(self, phase: str, tokens: int = 0) -> Iterator[None]:
+        """Time a block and add it, and the tokens it processes, to ``phase``."""
+        start = time.perf_counter()
+        yield
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
+        self.count(phase, tokens)
+
+    def count(self, phase: str, tokens: int) -> None:
+        """Add tokens that were not known beforehand."""
+        self.tokens[phase] = self.tokens.get(phase, 0) + tokens
+
+    def metrics(self) -> dict[str, float]:
+        """``time/<phase>`` in seconds and ``tokens_per_second/<phase>``; then starts afresh."""
+        seconds, tokens, self.seconds, self.tokens = self.seconds, self.tokens, {}, {}
+        times = {f"time/{phase}": value for phase, value in seconds.items()}
+        return times | {f"tokens_per_second/{phase}": count / seconds[phase] for phase, count in tokens.items()}

@@ -1,0 +1,73 @@
+"""Checkpoints by round: both players of the same round, nothing of the frozen base."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+
+from rairl_lightning.algorithms.base import PairModule
+from rairl_lightning.errors import ConfigError
+
+
+class AdapterCheckpoint(Checkpoint):
+    """Saves ``checkpoints/last.ckpt`` and numbered ones, and the adapters in PEFT's own layout at the end.
+
+    A checkpoint is written under a temporary name and renamed, so a full disk or a kill leaves the previous one.
+
+    Args:
+        every_n_rounds: adversarial rounds between two checkpoints, >= 1; the end of training always saves.
+        keep: numbered checkpoints to keep, >= 0; ``last.ckpt`` is kept besides.
+    """
+
+    def __init__(self, every_n_rounds: int = 50, keep: int = 1) -> None:
+        if every_n_rounds < 1 or keep < 0:
+            raise ConfigError(
+                "AdapterCheckpoint cannot run with these settings.",
+                expected="every_n_rounds >= 1, keep >= 0",
+                got=f"{every_n_rounds}, {keep}",
+            )
+        self.every_n_rounds, self.keep = every_n_rounds, keep
+        self._saved_round = -1
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save where it is due."""
+        if isinstance(pl_module, PairModule):
+            finished = pl_module.clock.round
+            if finished and finished != self._saved_round and finished % self.every_n_rounds == 0:
+                self._save(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the last round, and both players' adapters as others load them."""
+        if not isinstance(pl_module, PairModule):
+            return
+        path = self._save(trainer, pl_module)
+        if trainer.is_global_zero:
+            adapters = path.parent.parent / "adapters"
+            pl_module.models.save_adapters(adapters)
+            rank_zero_info(f"Saved {path} and {adapters}.")
+
+    def _save(self, trainer: Trainer, module: PairModule) -> Path:
+        folder = Path(trainer.default_root_dir) / "checkpoints"
+        self._saved_round = module.clock.round
+        last = folder / "last.ckpt"
+        partial = folder / "last.ckpt.partial"
+        trainer.save_checkpoint(partial)
+        if trainer.is_global_zero:
+            partial.replace(last)
+            if self.keep:
+                self._number(last, module.clock.round)
+        return last
+
+    def _number(self, last: Path, round_: int) -> None:
+        numbered = last.with_name(f"round-{round_:06d}.ckpt")
+        numbered.unlink(missing_ok=True)
+        os.link(last, numbered)  # the same bytes, no second copy
+        for old in sorted(last.parent.glob("round-*.ckpt"))[: -self.keep]:
+            old.unlink()

@@ -1,0 +1,196 @@
+"""The result of a run on the test split, with intervals, beside every baseline: tables and one JSON file."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from torch import Tensor
+
+from rairl_lightning.algorithms.phases import Phase
+from rairl_lightning.algorithms.sft import BestEpoch, sft_for
+from rairl_lightning.data.datamodule import DemonstrationDataModule
+from rairl_lightning.evaluation.localisation import localise
+from rairl_lightning.evaluation.provenance import commit
+from rairl_lightning.evaluation.reranking import rerank, reward_auroc
+from rairl_lightning.evaluation.sampling import Answered, answer_questions
+from rairl_lightning.evaluation.summary import Figures, interval, print_summary, write_summary
+from rairl_lightning.functional.ranking import random_choice
+from rairl_lightning.module import RAIRL
+from rairl_lightning.types import Demonstration
+
+
+class FinalReport(Callback):
+    """Compares SFT, SFT continued for the same wall time, and R-AIRL, then the three uses of the reward.
+
+    Runs once, after the last round, on test questions that nothing was chosen on; needs an SFT initialisation to
+    compare with. Best-of-N and localisation use the SFT policy, so that all rules choose among the same traces and
+    the reward is not judged on a policy that was trained on it. Writes ``summary.json`` into the run folder.
+
+    Args:
+        questions: most test questions, >= 1.
+        samples: traces of each (N), >= 1.
+        interval: tokens of an interval for localisation, >= 1.
+        seed: of samples, perturbations and bootstrap.
+    """
+
+    def __init__(self, questions: int = 256, samples: int = 16, interval: int = 15, seed: int = 0) -> None:
+        self.questions, self.samples, self.interval, self.seed = questions, samples, interval, seed
+        self._seconds: dict[str, float] = {}
+        self._batch_start = self._start = 0.0
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Start the clock."""
+        self._start, self._seconds = time.perf_counter(), {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The time spent so far, which SFT continued must be given too."""
+        return {"seconds": dict(self._seconds), "total": time.perf_counter() - self._start}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Set the clock back by the time spent before the run was resumed."""
+        self._start, self._seconds = time.perf_counter() - state_dict["total"], dict(state_dict["seconds"])
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Remember when the step began, and in which phase."""
+        self._batch_start = time.perf_counter()
+        self._phase = pl_module.clock.phase if isinstance(pl_module, RAIRL) else None
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Add the step to its phase; what callbacks do between steps does not count as training."""
+        if self._phase is not None:
+            self._add(self._phase.value, time.perf_counter() - self._batch_start)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Evaluate everything, print the tables, write the JSON."""
+        datamodule = getattr(trainer, "datamodule", None)
+        if not isinstance(pl_module, RAIRL) or not isinstance(datamodule, DemonstrationDataModule):
+            return
+        if not pl_module.models.reference.anchored or pl_module.clock.round == 0:
+            rank_zero_info("FinalReport: nothing to compare, this run had no SFT initialisation or no rounds.")
+            return
+        if trainer.is_global_zero:
+            summary = self.summary(pl_module, datamodule)
+            path = Path(trainer.default_root_dir) / "summary.json"
+            write_summary(path, summary)
+            print_summary(summary)
+            rank_zero_info(f"Saved {path}.")
+
+    def summary(self, module: RAIRL, data: DemonstrationDataModule) -> Figures:
+        """All figures; leaves the policy as it was."""
+        pair = module.models
+        test = data.examples("test")[: self.questions]
+        final = {name: tensor.clone() for name, tensor in pair.adapter_state("policy").items()}
+        with self._timing("evaluation"):
+            rates = {"rairl": self._pass_at_1(module, test)}
+        pair.load_adapter_state("policy", pair.adapter_state("reference"))
+        with self._timing("evaluation"):
+            answered = self._answers(module, test)
+            rates["sft"] = self._pass_at_1(module, test, answered)
+            uses = self._uses(module, data, test, answered)
+        with self._timing("sft_continued"):
+            self._continue_sft(module, data)
+        with self._timing("evaluation"):
+            rates["sft_continued"] = self._pass_at_1(module, test)
+        pair.load_adapter_state("policy", final)
+        seconds = {"total": time.perf_counter() - self._start, **self._seconds}
+        if "RAIRL_INSTALL_SECONDS" in os.environ:
+            seconds = {"install": float(os.environ["RAIRL_INSTALL_SECONDS"]), **seconds}
+        return {
+            "seed": module.seed,
+            "commit": commit(),
+            "questions": len(test),
+            "samples": self.samples,
+            "seconds": {name: round(value, 1) for name, value in seconds.items()},
+            "pass@1": {name: rates[name] for name in ("sft", "sft_continued", "rairl")},
+            **uses,
+        }
+
+    def _answers(self, module: RAIRL, questions: Sequence[Demonstration], samples: int | None = None) -> Answered:
+        greedy = samples is not None
+        return answer_questions(
+            module.models.policy,
+            module.sampler,
+            module.codec,
+            questions,
+            samples or self.samples,
+            seed=self.seed,
+            temperature=0.0 if greedy else None,
+        )
+
+    def _pass_at_1(
+        self, module: RAIRL, test: Sequence[Demonstration], sampled: Answered | None = None
+    ) -> dict[str, list[float]]:
+        sampled = sampled or self._answers(module, test)
+        greedy = self._answers(module, test, samples=1)
+        return {
+            "greedy": interval(random_choice(greedy.correct_QN), self.seed),
+            "sampled": interval(random_choice(sampled.correct_QN), self.seed),
+        }
+
+    def _uses(
+        self, module: RAIRL, data: DemonstrationDataModule, test: Sequence[Demonstration], answered: Answered
+    ) -> Figures:
+        """Reranking and localisation, with the SFT policy in place."""
+        rewards_QN = answered.per_question(module.trace_rewards(answered.rollouts.tokens))
+        perturbed = data.perturbed(test, self.seed).to(module.device)
+        tokens = perturbed.tokens
+        logprobs_NT = module.models.policy.score(tokens, module.max_tokens_per_microbatch).logprobs
+        hits = localise(perturbed, module.logits(tokens), module.granularity(tokens), logprobs_NT, self.interval)
+        rules = rerank(answered, rewards_QN)
+        return {
+            "best_of_16": {name: interval(values, self.seed) for name, values in rules.items()},
+            "hit@1": {
+                method: {level: interval(values, self.seed) for level, values in levels.items()}
+                for method, levels in hits.items()
+            },
+            "auroc": self._auroc_interval(answered, rewards_QN),
+        }
+
+    def _auroc_interval(self, answered: Answered, rewards_QN: Tensor, resamples: int = 200) -> list[float]:
+        """AUROC over all traces; the interval resamples questions."""
+        generator = torch.Generator().manual_seed(self.seed)
+        count = len(rewards_QN)
+        draws = []
+        for _ in range(resamples):
+            rows = torch.randint(count, (count,), generator=generator)
+            draws.append(reward_auroc(rewards_QN[rows], answered.correct_QN[rows]))
+        low, high = torch.tensor(draws, dtype=torch.float64).nanquantile(torch.tensor([0.025, 0.975]).double()).tolist()
+        return [round(value, 4) for value in (reward_auroc(rewards_QN, answered.correct_QN), low, high)]
+
+    def _continue_sft(self, module: RAIRL, data: DemonstrationDataModule) -> None:
+        """Train the SFT policy on for as long as warm-up and rounds took; the best selection epoch is kept."""
+        seconds = self._seconds.get(Phase.WARMUP.value, 0.0) + self._seconds.get(Phase.ADVERSARIAL.value, 0.0)
+        factory, _ = module.factories["sft"]
+        policy = module.models.policy
+        optimizer = factory(module.models.trainable_parameters("policy"))
+        loader, best = data.train_dataloader(), BestEpoch(patience=2**31)
+        selection = data.examples("selection")
+        best.offer(self._selection_score(module, selection), module.models.adapter_state("policy"))
+        while seconds > 0:
+            experts = (batch.experts.to(module.device) for batch in loader)
+            limit = module.max_tokens_per_microbatch
+            seconds = sft_for(policy, optimizer, experts, seconds, limit, module.gradient_clip)
+            best.offer(self._selection_score(module, selection), module.models.adapter_state("policy"))
+        module.models.load_adapter_state("policy", best.state)
+
+    def _selection_score(self, module: RAIRL, selection: Sequence[Demonstration]) -> float:
+        return float(self._answers(module, selection, samples=1).correct_QN.double().mean())
+
+    @contextmanager
+    def _timing(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self._add(name, time.perf_counter() - start)
+
+    def _add(self, name: str, seconds: float) -> None:
+        self._seconds[name] = self._seconds.get(name, 0.0) + seconds

@@ -1,0 +1,97 @@
+"""Ctrl-C and SIGTERM stop between rounds and leave a checkpoint."""
+
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+
+_ASKED = b"\nStopping after this round, then saving. Ctrl-C again stops at once, without saving.\n"
+
+
+class InterruptCheckpoint(Callback):
+    """Finish the round under way, save ``<default_root_dir>/interrupted.ckpt``, stop.
+
+    Inside a round the discriminator may have moved and the policy not, so nothing is saved there. Lightning
+    alone would lose the run: it saves nothing on either signal, and exits with 0 on SIGTERM. The command line
+    adds this callback itself.
+    """
+
+    filename = "interrupted.ckpt"
+
+    def __init__(self) -> None:
+        self._asked = self._fitting = self._in_round = False
+        self._previous: Any = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Stand last, and once: the other callbacks must have seen the round's end before the run stops there."""
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        others = [one for one in callbacks if not isinstance(one, InterruptCheckpoint)]
+        trainer.callbacks = [*others, self]  # type: ignore[attr-defined]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Listen for Ctrl-C."""
+        self._asked, self._fitting, self._in_round = False, True, False
+        if threading.current_thread() is threading.main_thread():
+            self._previous = signal.signal(signal.SIGINT, lambda *_: self._ask(trainer))
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop listening."""
+        self._stop_listening()
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """A round begins: nothing can be saved."""
+        self._in_round = True
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """A round is over: stop here if any process was asked to.
+
+        Raises:
+            KeyboardInterrupt: after Ctrl-C.
+            SIGTERMException: after SIGTERM.
+        """
+        self._in_round = False
+        if self._agreed(trainer, trainer.received_sigterm):
+            raise SIGTERMException
+        if self._agreed(trainer, self._asked):
+            raise KeyboardInterrupt
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Save, if both players stand at the end of the same round."""
+        stopped = self._fitting and isinstance(exception, KeyboardInterrupt | SIGTERMException)
+        self._stop_listening()
+        if stopped and self._in_round:
+            rank_zero_info("Stopped inside a round: nothing was saved, the last checkpoint stands.")
+        elif stopped:
+            rank_zero_info(f"Saved {self._save(trainer)}. Continue with --ckpt_path.")
+
+    def _ask(self, trainer: Trainer) -> None:
+        # Evaluation changes nothing, so one process need not wait for its end; several must stop together.
+        if self._asked or (trainer.validating and trainer.world_size == 1):
+            raise KeyboardInterrupt
+        self._asked = True
+        os.write(2, _ASKED)  # print() may not be re-entered from a signal handler
+
+    def _stop_listening(self) -> None:
+        self._fitting = False
+        if self._previous is not None:
+            signal.signal(signal.SIGINT, self._previous)
+            self._previous = None
+
+    def _save(self, trainer: Trainer) -> Path:
+        final = Path(trainer.default_root_dir) / self.filename
+        partial = final.with_name(f"{final.name}.partial")
+        trainer.save_checkpoint(partial)
+        if trainer.is_global_zero:
+            partial.replace(final)
+        return final
+
+    @staticmethod
+    def _agreed(trainer: Trainer, asked: bool) -> bool:
+        return asked if trainer.world_size == 1 else trainer.strategy.reduce_boolean_decision(asked, all=False)

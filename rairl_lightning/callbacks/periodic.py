@@ -1,0 +1,62 @@
+"""What the evaluations during training have in common: when they run and which questions they may see."""
+
+from __future__ import annotations
+
+import warnings
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+
+from rairl_lightning.algorithms.phases import Phase
+from rairl_lightning.errors import ConfigError
+from rairl_lightning.module import RAIRL
+from rairl_lightning.types import Demonstration
+
+
+class PeriodicEvaluation(Callback):
+    """Evaluates on the selection split every few rounds, and on the test split in ``rairl test``.
+
+    Args:
+        every_n_rounds: adversarial rounds between two evaluations, >= 1.
+        questions: most questions of the split to use, >= 1.
+    """
+
+    def __init__(self, every_n_rounds: int, questions: int) -> None:
+        if min(every_n_rounds, questions) < 1:
+            raise ConfigError(
+                f"{type(self).__name__} cannot run with these settings.",
+                expected="every_n_rounds, questions >= 1",
+                got=f"{every_n_rounds}, {questions}",
+            )
+        self.every_n_rounds, self.questions = every_n_rounds, questions
+
+    @abstractmethod
+    def evaluate(self, trainer: Trainer, module: RAIRL, split: str) -> dict[str, float]:
+        """Metrics on ``split`` by name, without the split's prefix."""
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Evaluate on the selection split where it is due."""
+        if not isinstance(pl_module, RAIRL) or pl_module.clock.phase is not Phase.ADVERSARIAL:
+            return
+        if pl_module.clock.round and pl_module.clock.round % self.every_n_rounds == 0:
+            self._log(trainer, pl_module, "selection")
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Evaluate on the test split."""
+        if isinstance(pl_module, RAIRL):
+            self._log(trainer, pl_module, "test")
+
+    def _log(self, trainer: Trainer, module: RAIRL, split: str) -> None:
+        if not self.examples(trainer, split):
+            warnings.warn(f"{type(self).__name__}: the {split} split is empty, nothing is evaluated.", stacklevel=2)
+            return
+        metrics = self.evaluate(trainer, module, split)
+        module.log_dict({f"{split}/{name}": value for name, value in metrics.items()})
+
+    def examples(self, trainer: Trainer, split: str) -> Sequence[Demonstration]:
+        """The first ``questions`` examples of the split."""
+        return trainer.datamodule.examples(split)[: self.questions]  # type: ignore[attr-defined]

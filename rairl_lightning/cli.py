@@ -1,0 +1,107 @@
+"""The command ``rairl``. Nothing heavy is imported until there is something to run."""
+
+import errno
+import os
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+from rairl_lightning import __version__
+from rairl_lightning.errors import CheckpointError, RAIRLError
+
+HELP = """\
+rairl: learn a reasoning reward from expert demonstrations, and use it.
+
+Start here
+  rairl fit --config configs/quickstart.yaml      train a tiny model, on a CPU, in a minute or so
+  rairl fit --config configs/gsm8k.yaml           train on GSM8K demonstrations
+
+Commands
+  fit        train the policy and its reward on expert demonstrations
+  validate   evaluate on the validation split, the one that may choose between runs
+  test       evaluate once on the test split, which chooses nothing
+  predict    sample traces and score them with the learned reward
+
+Change anything
+  --config a.yaml --config b.yaml                 files are merged, the later wins
+  --model.reward ClippedLogit                     swap a part by its class
+  --print_config                                  show the whole configuration and stop
+  --ckpt_path runs/interrupted.ckpt               continue a run; what you configure stays
+
+Ctrl-C ends a run after the round under way and saves it; twice, at once.
+rairl fit --help lists every option, --version the versions in use, --debug shows where an error arose.
+"""
+
+REPORTED = ("torch", "lightning", "transformers", "peft", "bitsandbytes", "jsonargparse")
+INTERRUPTED = 128 + 2
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        args: arguments without the program's name; those of the process if None.
+
+    Returns:
+        0, the error's ``exit_code``, 2 for a wrong configuration, 130 after Ctrl-C, 143 after SIGTERM.
+    """
+    given = list(sys.argv[1:] if args is None else args)
+    arguments = [argument for argument in given if argument != "--debug"]
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(HELP, end="")
+        return 0
+    if arguments[0] == "--version":
+        print(versions())
+        return 0
+    return guarded(lambda: _launch(arguments), debug=arguments != given or os.environ.get("RAIRL_DEBUG") == "1")
+
+
+def guarded(command: Callable[[], None], *, debug: bool = False) -> int:
+    """Run ``command`` and turn its end into an exit code, its errors into one message each.
+
+    Args:
+        command: what to run.
+        debug: let errors through with their traceback.
+    """
+    try:
+        command()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except (RAIRLError, OSError) as error:
+        known = _disk_full(error) if isinstance(error, OSError) else error
+        if debug or known is None:
+            raise
+        print(f"error: {known}", file=sys.stderr)
+        return known.exit_code
+    return 0
+
+
+def versions() -> str:
+    """Versions of what decides whether two runs agree."""
+    lines = [f"rairl_lightning {__version__}", f"python {platform.python_version()}"]
+    for name in REPORTED:
+        try:
+            lines.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            lines.append(f"{name} is not installed")
+    return "\n".join(lines)
+
+
+def _launch(arguments: Sequence[str]) -> None:
+    from rairl_lightning.cli_parser import launch
+
+    launch(arguments)
+
+
+def _disk_full(error: OSError) -> RAIRLError | None:
+    if error.errno not in DISK_FULL:
+        return None
+    return CheckpointError(
+        "The disk is full: the last file was not written, earlier checkpoints are whole.",
+        got=error,
+        remedy="free some space, or point --trainer.default_root_dir elsewhere, then continue with --ckpt_path",
+    )

@@ -1,0 +1,170 @@
+"""The command line as Lightning knows it: parser, checks on the Trainer's flags, and what Lightning's exits mean."""
+
+from argparse import ArgumentError
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
+
+from rairl_lightning.callbacks.interrupt import InterruptCheckpoint
+from rairl_lightning.cli_errors import explained, innermost
+from rairl_lightning.errors import ConfigError, RAIRLError
+
+# Importing a room makes the names of its classes known, so that YAML may say `RAIRL` for its full path.
+ROOMS = ("module", "algorithms", "callbacks", "components", "rollouts")
+
+DESCRIPTIONS = {
+    "fit": "Train the policy and its reward on expert demonstrations.",
+    "validate": "Evaluate on the validation split, the one that may choose between runs.",
+    "test": "Evaluate once on the test split, which chooses nothing.",
+    "predict": "Sample traces and score them with the learned reward.",
+}
+
+TERMINATED = 128 + 15
+
+_SCALER = "its loss scale would clip scaled gradients, and one scale cannot serve two optimisers"
+_NO_MASTER = "the trained weights themselves would be rounded, with no float32 copy"
+_REFUSED_PRECISION = {"16-mixed": _SCALER, "16": _SCALER, "16-true": _NO_MASTER, "bf16-true": _NO_MASTER}
+_OURS = {
+    "accumulate_grad_batches": (1, "model.init_args.max_tokens_per_microbatch"),
+    "gradient_clip_val": (None, "model.init_args.gradient_clip"),
+    "gradient_clip_algorithm": (None, "model.init_args.gradient_clip"),
+}
+
+
+def check_trainer(trainer: Mapping[str, Any], *, manual: bool) -> None:
+    """Refuse what cannot work, before anything large is loaded.
+
+    Args:
+        trainer: the Trainer's arguments as configured.
+        manual: whether the model optimises manually, as ours do.
+
+    Raises:
+        ConfigError: for fp16 and pure 16-bit precision, for FSDP1, and under manual optimisation for
+            the Trainer's own accumulation and clipping.
+    """
+    precision = str(trainer.get("precision"))
+    if precision in _REFUSED_PRECISION:
+        raise ConfigError(
+            f"trainer.precision {precision} is refused: {_REFUSED_PRECISION[precision]}.",
+            expected="32-true or bf16-mixed",
+            got=precision,
+            remedy="use --trainer.precision bf16-mixed; a 4-bit base is set in the model, not here",
+        )
+    strategy = trainer.get("strategy")
+    name = strategy if isinstance(strategy, str) else (strategy or {}).get("class_path", "")
+    if name.split(".")[-1].lower().startswith("fsdp"):
+        raise ConfigError(
+            "FSDP1 is refused: it flattens 4-bit and float weights into one, and cannot clip by norm.",
+            expected="auto, ddp, or FSDP2",
+            got=name,
+            remedy="use --trainer.strategy ddp, or lightning.pytorch.strategies.ModelParallelStrategy for FSDP2",
+        )
+    for key, (neutral, ours) in _OURS.items():
+        if manual and trainer.get(key) not in (neutral, None):
+            raise ConfigError(
+                f"trainer.{key} does nothing here: the algorithm steps its optimisers itself.",
+                expected=f"trainer.{key} left alone",
+                got=trainer.get(key),
+                remedy=f"set {ours}",
+            )
+
+
+class RAIRLCLI(LightningCLI):
+    """``rairl fit | validate | test | predict``.
+
+    The model is named by ``model.class_path`` (any LightningModule), its parts by class paths or short names.
+
+    Args:
+        datamodule_class: the data module whose arguments are ``--data.*``.
+        args: the command line without the program's name.
+    """
+
+    def __init__(self, datamodule_class: type[LightningDataModule], args: Sequence[str]) -> None:
+        super().__init__(
+            model_class=LightningModule,
+            datamodule_class=datamodule_class,
+            save_config_kwargs={"overwrite": True},
+            trainer_defaults={
+                "callbacks": [InterruptCheckpoint()],
+                "default_root_dir": "runs",
+                "use_distributed_sampler": False,  # the loaders know their rank themselves
+            },
+            seed_everything_default=0,
+            parser_kwargs={
+                "exit_on_error": False,
+                **{key: {"description": text} for key, text in DESCRIPTIONS.items()},
+            },
+            subclass_mode_model=True,
+            args=list(args),
+            auto_configure_optimizers=False,
+        )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse, and explain what is wrong in one message.
+
+        Raises:
+            ConfigError: for anything the parser does not accept.
+        """
+        try:
+            self.config = parser.parse_args(args)
+        except ArgumentError as error:
+            accepted = {action.dest for one in self._subcommand_parsers.values() for action in one._actions}
+            raise explained(str(error), accepted) from error
+
+    def _parse_ckpt_path(self) -> None:
+        """Keep what the user configured; Lightning would replace it by the checkpoint's hyper-parameters."""
+
+    def instantiate_classes(self) -> None:
+        """Build model, data and Trainer.
+
+        Raises:
+            RAIRLError: what a constructor of ours found, which jsonargparse buries in a ValueError of its own.
+            ConfigError: for any other value that a constructor refuses.
+        """
+        try:
+            super().instantiate_classes()
+        except RAIRLError:
+            raise
+        except (TypeError, ValueError) as error:
+            raise innermost(error) from error
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """The Trainer, once its flags are known to suit the model.
+
+        Raises:
+            ConfigError: for flags that cannot work.
+        """
+        check_trainer(self._get(self.config, "trainer"), manual=not self.model.automatic_optimization)
+        return super().instantiate_trainer(**kwargs)
+
+
+def launch(args: Sequence[str], datamodule_class: type[LightningDataModule] | None = None) -> None:
+    """Run one command.
+
+    Args:
+        args: the command line without the program's name.
+        datamodule_class: the data module; ours if None.
+
+    Raises:
+        ConfigError: where Lightning finds a misconfiguration.
+        KeyboardInterrupt: after Ctrl-C, where Lightning would exit with 1.
+        SystemExit: 143 after SIGTERM, where Lightning would exit with 0.
+    """
+    try:
+        if datamodule_class is None:
+            for room in ROOMS:
+                import_module(f"rairl_lightning.{room}")
+            datamodule_class = import_module("rairl_lightning.data.datamodule").DemonstrationDataModule
+        RAIRLCLI(datamodule_class, args)
+    except MisconfigurationException as error:
+        raise ConfigError("Lightning refuses this configuration.", got=error) from error
+    except SIGTERMException as stop:
+        raise SystemExit(TERMINATED) from stop
+    except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from stop
+        raise

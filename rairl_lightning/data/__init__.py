@@ -1,0 +1,1 @@
+"""Demonstrations, negatives and the replay buffer: what a run learns from."""

@@ -1,0 +1,145 @@
+"""What every data set gives: disjoint splits of demonstrations."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from rairl_lightning.data.demonstrations.records import Record
+from rairl_lightning.errors import ConfigError, DataError
+from rairl_lightning.text.chat import TAG
+from rairl_lightning.types import Demonstration
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Demonstrations by use; no question is in two of them.
+
+    Attributes:
+        train: the experts the reward is learned from.
+        selection: held out of training to choose checkpoints and settings.
+        test: reported once, never used to choose anything.
+
+    Raises:
+        DataError: no training demonstration, an id used twice, or a question in two splits.
+    """
+
+    train: tuple[Demonstration, ...]
+    selection: tuple[Demonstration, ...] = ()
+    test: tuple[Demonstration, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.train:
+            raise DataError("There is no training demonstration.", expected="at least 1", got=0)
+        ids: set[str] = set()
+        owners: dict[str, tuple[str, str]] = {}
+        for name in ("train", "selection", "test"):
+            for demo in getattr(self, name):
+                if demo.id in ids:
+                    raise DataError(f"The id {demo.id!r} is used twice.", expected="unique ids over all splits")
+                ids.add(demo.id)
+                other, other_id = owners.setdefault(normalised_question(demo.prompt), (name, demo.id))
+                if other != name:
+                    raise DataError(
+                        f"The same question is in {other} (id {other_id!r}) and in {name} (id {demo.id!r}).",
+                        expected="splits without a common question (case and white space aside)",
+                        got=repr(demo.prompt[:80]),
+                        remedy=f"remove it from {other}, or every result on {name} is a memory test",
+                    )
+
+    def limited(self, train: int | None = None, selection: int | None = None, test: int | None = None) -> Self:
+        """The first demonstrations of each split, for small runs.
+
+        Args:
+            train: how many to keep, at least 1; None keeps all.
+            selection: likewise, at least 1.
+            test: likewise, at least 1.
+
+        Raises:
+            ConfigError: a limit below 1.
+        """
+        for name, limit in (("train", train), ("selection", selection), ("test", test)):
+            if limit is not None and limit < 1:
+                raise ConfigError(f"{name}_limit is too small.", expected="at least 1, or null for all", got=limit)
+        return type(self)(self.train[:train], self.selection[:selection], self.test[:test])
+
+
+@dataclass(frozen=True)
+class DemonstrationSource(ABC):
+    """A data set of demonstrations; one frozen dataclass a data set, named in YAML."""
+
+    @abstractmethod
+    def splits(self) -> Splits:
+        """Read the data, check it strictly, and split it; the same on every machine and in every run.
+
+        Raises:
+            DataError: anything in the data that cannot be used, with its file and line.
+        """
+
+
+def normalised_question(question: str) -> str:
+    """The text by which questions are compared: no case, single spaces."""
+    return " ".join(question.casefold().split())
+
+
+def held_out(
+    demonstrations: Sequence[Demonstration], fraction: float
+) -> tuple[tuple[Demonstration, ...], tuple[Demonstration, ...]]:
+    """Hold a fraction of the questions out of training, by a hash of the question alone.
+
+    A question is held out if its hash, uniform in [0, 1), is below ``fraction``: it stays on its side when rows are
+    added, removed or reordered, and equal questions stay together. At least one question lands on each side.
+
+    Args:
+        demonstrations: all training demonstrations.
+        fraction: share to hold out, in [0, 1); 0 holds out nothing.
+
+    Returns:
+        ``(train, selection)``, each in the given order.
+
+    Raises:
+        ConfigError: a fraction outside [0, 1).
+        DataError: fewer than two different questions to share out.
+    """
+    if not 0 <= fraction < 1:
+        raise ConfigError("selection_fraction is out of range.", expected="0 <= fraction < 1", got=fraction)
+    if fraction == 0:
+        return tuple(demonstrations), ()
+    hashes = [_uniform_hash(demo.prompt) for demo in demonstrations]
+    ordered = sorted(set(hashes))
+    if len(ordered) < 2:
+        raise DataError(
+            "There are too few questions to hold some out.",
+            expected="at least 2 different questions",
+            got=len(ordered),
+            remedy="add demonstrations, or set selection_fraction to 0",
+        )
+    bound = min(max(fraction, ordered[1]), ordered[-1])  # at least the lowest hash below it, the highest not
+    train = tuple(demo for demo, value in zip(demonstrations, hashes, strict=True) if value >= bound)
+    selection = tuple(demo for demo, value in zip(demonstrations, hashes, strict=True) if value < bound)
+    return train, selection
+
+
+def demonstration_from(
+    record: Record, *, id: str, prompt: str, reasoning: str, answer: str, meta: dict[str, str] | None = None
+) -> Demonstration:
+    """Build a demonstration, refusing text that would break the trace's layout.
+
+    Raises:
+        DataError: a think or answer tag inside of the reasoning or the answer.
+    """
+    for name, text in (("reasoning", reasoning), ("answer", answer)):
+        if tag := TAG.search(text):
+            raise DataError(
+                f"{record.where} has a tag in its {name}.",
+                expected="plain text; the tags are added when the trace is written",
+                got=tag.group(),
+                remedy="remove the tags from the data",
+            )
+    return Demonstration(id=id, prompt=prompt, reasoning=reasoning, answer=answer, meta=meta or {})
+
+
+def _uniform_hash(question: str) -> float:
+    digest = hashlib.sha256(normalised_question(question).encode()).digest()
+    return int.from_bytes(digest[:6], "big") / 2**48

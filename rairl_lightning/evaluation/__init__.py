@@ -1,0 +1,1 @@
+"""Judging policies and rewards on fixed traces: reranking, localisation, summaries."""

@@ -1,0 +1,52 @@
+"""Where a trace goes wrong, on demonstrations corrupted at a known span (the paper's protocol)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from rairl_lightning.functional.grid import reward_grid
+from rairl_lightning.functional.localisation import (
+    chance,
+    hits,
+    interval_target,
+    largest_drop,
+    span_tokens,
+    step_target,
+)
+from rairl_lightning.types import Perturbed
+
+LEVELS = ("token", "interval", "step")
+
+
+def localise(
+    perturbed: Perturbed, logits_NT: Tensor, grid_NT: Tensor, logprobs_NT: Tensor, every: int
+) -> dict[str, dict[str, Tensor]]:
+    """Hit@1 of the largest drop of each trace, at three levels.
+
+    The predicted position is the grid point after which the score fell most; it is a hit if it lies on a changed
+    token, in the same interval of ``every`` tokens, or in the same reasoning step.
+
+    Args:
+        perturbed: N corrupted demonstrations with their spans.
+        logits_NT: ``[N, T]`` discriminator logits, not clipped.
+        grid_NT: ``[N, T]`` bool, where they are read.
+        logprobs_NT: ``[N, T]`` log-probabilities under the policy, the baseline; read at every token.
+        every: tokens of an interval, >= 1.
+
+    Returns:
+        For ``reward``, ``logprob_drop`` and ``chance`` (a random completion token): level to ``[N]`` values in [0, 1].
+    """
+    tokens = perturbed.tokens
+    mask = tokens.completion_mask
+    changed = span_tokens(tokens.char_offsets, mask, perturbed.spans.to(mask.device))
+    targets = (changed, interval_target(changed, mask, every), step_target(changed, mask, tokens.step_ends))
+    predictions = {
+        "reward": largest_drop(logits_NT, grid_NT, mask),
+        "logprob_drop": largest_drop(logprobs_NT, reward_grid(mask, every=1), mask),
+    }
+    levels = list(zip(LEVELS, targets, strict=True))
+    out = {
+        name: {level: hits(predicted, target).double() for level, target in levels}
+        for name, predicted in predictions.items()
+    }
+    return {**out, "chance": {level: chance(target, mask) for level, target in levels}}

@@ -1,0 +1,74 @@
+"""The figures of a run as plain numbers, and as a table for people."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from rairl_lightning.functional.bootstrap import bootstrap_interval
+
+Figures = Mapping[str, Any]
+
+
+def interval(values_Q: Tensor, seed: int) -> list[float]:
+    """``[mean, low, high]`` with a 95 % bootstrap interval over questions, rounded to 4 digits."""
+    bounds = bootstrap_interval(values_Q, generator=torch.Generator().manual_seed(seed))
+    return [round(value, 4) for value in bounds]
+
+
+def write_summary(path: Path, summary: Figures) -> None:
+    """Write the JSON under a temporary name and rename it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def print_summary(summary: Figures, console: Console | None = None) -> None:
+    """Print the summary as tables: test split, per cent, 95 % bootstrap intervals.
+
+    Args:
+        summary: with the keys of ``runs/quickstart/summary.json``.
+        console: where to; the terminal by default.
+    """
+    sections = (
+        ("pass@1", ("greedy", "sampled"), summary["pass@1"]),
+        ("Hit@1", ("token", "interval", "step"), summary["hit@1"]),
+    )
+    console = console or Console()
+    for title, columns, rows in sections:
+        _print_rows(console, title, columns, rows)
+    _print_rows(console, "Best of 16", ("right",), {name: {"right": v} for name, v in summary["best_of_16"].items()})
+    seconds = "  ".join(f"{name} {value:.0f}" for name, value in summary["seconds"].items())
+    console.print(f"D's held-out AUROC {_cell(summary['auroc'])}   seed {summary['seed']}   commit {summary['commit']}")
+    console.print(f"seconds: {seconds}", highlight=False)
+
+
+def _print_rows(console: Console, title: str, columns: tuple[str, ...], rows: Figures) -> None:
+    table = Table(title_justify="left")
+    table.add_column(title, no_wrap=True)
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    for name, cells in rows.items():
+        table.add_row(name, *(_cell(cells[column]) for column in columns))
+    console.print(table)
+
+
+def _cell(bounds: list[float]) -> str:
+    """``61.2 (55.0–67.1)``.
+
+    >>> _cell([0.612, 0.55, 0.671])
+    '61.2 (55.0–67.1)'
+    """
+    if any(math.isnan(value) for value in bounds):
+        return "–"
+    mean, low, high = (100 * value for value in bounds)
+    return f"{mean:.1f} ({low:.1f}–{high:.1f})"

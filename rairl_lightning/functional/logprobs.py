@@ -1,0 +1,89 @@
+"""Log-probabilities of the completion, without ever holding the logits of the whole batch."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from rairl_lightning.errors import DataError
+from rairl_lightning.functional._checks import check_number, check_same_shape
+
+
+class TokenStatistics(NamedTuple):
+    """What a language model thought of each completion token; 0 elsewhere.
+
+    Attributes:
+        logprobs: ``[N, T]`` ``log π(x_t | x_<t)``, at least float32, with gradient.
+        entropy: ``[N, T]`` entropy in nats of the distribution ``x_t`` was drawn from; a statistic, detached.
+    """
+
+    logprobs: Tensor
+    entropy: Tensor
+
+
+def gathered_logprobs(
+    hidden_NTH: Tensor,
+    input_ids_NT: Tensor,
+    completion_mask_NT: Tensor,
+    head: Callable[[Tensor], Tensor],
+    *,
+    temperature: float = 1.0,
+    chunk: int = 1024,
+) -> TokenStatistics:
+    """Log-probability and entropy at every completion token.
+
+    ``log π(x_t | x_<t) = log_softmax(head(h_{t-1}) / τ)[x_t]``
+
+    Only completion positions reach the head, ``chunk`` rows at a time and recomputed in the backward pass, so
+    that peak memory is ``chunk · V`` whatever N and T are.
+
+    Args:
+        hidden_NTH: ``[N, T, H]`` last hidden states.
+        input_ids_NT: ``[N, T]`` token ids.
+        completion_mask_NT: ``[N, T]`` bool, True on completion tokens.
+        head: maps ``[M, H]`` hidden states to ``[M, V]`` logits.
+        temperature: τ > 0, the sampler's.
+        chunk: rows of logits alive at once, >= 1.
+
+    Returns:
+        Log-probabilities and entropies, ``[N, T]`` each.
+
+    Raises:
+        ConfigError: ``temperature`` or ``chunk`` is out of range.
+        DataError: the shapes differ, or a completion starts in column 0, where nothing predicts it.
+    """
+    check_number("temperature", temperature, above=0)
+    check_number("chunk", chunk, at_least=1)
+    check_same_shape(input_ids=input_ids_NT, completion_mask=completion_mask_NT, hidden=hidden_NTH[..., 0])
+    rows, columns = completion_mask_NT.nonzero(as_tuple=True)
+    if bool((columns == 0).any()):
+        raise DataError(
+            "A completion starts in column 0.",
+            expected="at least one prompt token before it",
+            got=f"{int((columns == 0).sum())} such rows",
+            remedy="give every prompt at least one token (a template or a bos token does)",
+        )
+    hidden_MH, targets_M = hidden_NTH[rows, columns - 1], input_ids_NT[rows, columns]
+    parts = []
+    # An empty completion still passes through the head once, so that the graph reaches the parameters.
+    for states, targets in zip(hidden_MH.split(chunk), targets_M.split(chunk), strict=True):
+        if torch.is_grad_enabled():
+            parts.append(checkpoint(_chunk_statistics, states, targets, head, temperature, use_reentrant=False))
+        else:
+            parts.append(_chunk_statistics(states, targets, head, temperature))
+    values = (torch.cat(column) for column in zip(*parts, strict=True))
+    return TokenStatistics(*(v.new_zeros(completion_mask_NT.shape).index_put((rows, columns), v) for v in values))
+
+
+def _chunk_statistics(
+    states_MH: Tensor, targets_M: Tensor, head: Callable[[Tensor], Tensor], temperature: float
+) -> tuple[Tensor, Tensor]:
+    logits = head(states_MH)
+    wide = torch.promote_types(logits.dtype, torch.float32)
+    logprobs_MV = torch.log_softmax(logits.to(wide) / temperature, dim=-1)
+    chosen = logprobs_MV.gather(-1, targets_M.unsqueeze(-1)).squeeze(-1)
+    with torch.no_grad():
+        entropy = torch.special.entr(logprobs_MV.exp()).sum(-1)
+    return chosen, entropy

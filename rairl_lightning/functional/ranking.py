@@ -1,0 +1,218 @@
+"""Choosing among the G traces of a question, and what the choice is worth.
+
+Every rule returns one value a question, the probability that its choice is right: ties are averaged, not broken by
+position, so no result depends on the order of the samples.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from operator import eq
+
+import torch
+from torch import Tensor
+
+from rairl_lightning.errors import DataError
+from rairl_lightning.functional._checks import check_same_shape
+
+_TIE = 1e-6  # relative: float32 weights that are meant to tie differ by less
+
+
+def pass_at_k(n: int, c: Tensor | int, k: int) -> Tensor:
+    """Unbiased probability that one of k samples is right.
+
+    ``1 - C(n-c, k) / C(n, k) = 1 - Π_{i=n-c+1..n} (1 - k/i)`` (arXiv 2107.03374), summed as logarithms.
+
+    Args:
+        n: samples of each question.
+        c: ``[B]`` right samples of each question, 0..n.
+        k: 1..n.
+
+    Returns:
+        ``[B]`` float64.
+
+    Raises:
+        DataError: k or c is out of range; there is no unbiased estimate for k > n.
+
+    >>> pass_at_k(4, torch.tensor([0, 1, 3]), 2)
+    tensor([0.0000, 0.5000, 1.0000], dtype=torch.float64)
+    """
+    right = torch.as_tensor(c)
+    if not 1 <= k <= n:
+        raise DataError("pass@k needs at least k samples.", expected=f"1 <= k <= {n}", got=k, remedy="sample more")
+    if bool(((right < 0) | (right > n)).any()):
+        raise DataError("The number of right samples is impossible.", expected=f"0..{n}", got=right.tolist())
+    i = torch.arange(n, k - 1, -1, dtype=torch.float64, device=right.device)
+    log_all_wrong = torch.cat([i.new_zeros(1), torch.log1p(-k / i).cumsum(dim=0)])
+    return 0 - torch.expm1(log_all_wrong[right.clamp(max=n - k + 1)])
+
+
+def random_choice(correct_BG: Tensor) -> Tensor:
+    """Exact expectation of a uniformly random choice, ``[B]`` float64.
+
+    Args:
+        correct_BG: ``[B, G]`` bool.
+    """
+    return correct_BG.double().mean(dim=1)
+
+
+def oracle(correct_BG: Tensor) -> Tensor:
+    """1 where any trace is right, ``[B]`` float64: no rule can do better.
+
+    Args:
+        correct_BG: ``[B, G]`` bool.
+    """
+    return correct_BG.any(dim=1).double()
+
+
+def best_index(scores_BG: Tensor) -> Tensor:
+    """The first of the best-scored traces, ``[B]`` int64: for showing one; :func:`best_of_n` says what it is worth.
+
+    Args:
+        scores_BG: ``[B, G]``.
+
+    Raises:
+        DataError: a score is NaN.
+    """
+    _check_scores(scores_BG)
+    return scores_BG.argmax(dim=1)
+
+
+def best_of_n(scores_BG: Tensor, correct_BG: Tensor, n: int | None = None) -> Tensor:
+    """Exact expectation of taking the best-scored of n traces drawn from G without replacement.
+
+    ``Σ_r C(G-r, n-1) / C(G, n) · c̄_r`` over ranks r = 1..G, where c̄ is the mean of ``correct`` over the traces
+    that tie with rank r. Not in the paper: ``n = G`` is its Best-of-N, ``n = 1`` the random choice.
+
+    Args:
+        scores_BG: ``[B, G]``, high is good.
+        correct_BG: ``[B, G]`` bool.
+        n: 1..G; ``None`` means G.
+
+    Returns:
+        ``[B]`` float64.
+
+    Raises:
+        DataError: the shapes differ, a score is NaN, or n is out of range.
+
+    >>> best_of_n(torch.tensor([[1.0, 2.0, 2.0]]), torch.tensor([[True, True, False]]))
+    tensor([0.5000], dtype=torch.float64)
+    """
+    check_same_shape(scores=scores_BG, correct=correct_BG)
+    _check_scores(scores_BG)
+    group = scores_BG.shape[1]
+    n = group if n is None else n
+    if not 1 <= n <= group:
+        raise DataError("Best-of-n needs at least n traces.", expected=f"1 <= n <= {group}", got=n)
+    ranked, order = scores_BG.sort(dim=1, descending=True)
+    ties_BGG = (ranked.unsqueeze(2) == ranked.unsqueeze(1)).double()
+    right = (ties_BGG @ correct_BG.gather(1, order).double().unsqueeze(2)).squeeze(2) / ties_BGG.sum(dim=2)
+    chances = [math.comb(group - rank, n - 1) / math.comb(group, n) for rank in range(1, group + 1)]
+    return right @ right.new_tensor(chances)
+
+
+def answer_classes(answers: Sequence[str | None], agree: Callable[[str, str], bool] = eq) -> list[int]:
+    """Number the distinct answers in order of appearance; -1 for no answer.
+
+    Args:
+        answers: the answers of one question's traces.
+        agree: whether two answers are the same; asked of each class's first member.
+
+    Returns:
+        One class a trace.
+
+    >>> answer_classes(["5", None, "7", "5"])
+    [0, -1, 1, 0]
+    """
+    members: list[str] = []
+    classes = []
+    for answer in answers:
+        if answer is None:
+            classes.append(-1)
+            continue
+        found = next((k for k, member in enumerate(members) if agree(member, answer)), len(members))
+        if found == len(members):
+            members.append(answer)
+        classes.append(found)
+    return classes
+
+
+def weighted_vote(classes_BG: Tensor, correct_BG: Tensor, weights_BG: Tensor) -> Tensor:
+    """The answer with the greatest total weight; tied answers share the choice.
+
+    For a vote weighted by the learned reward pass ``sigmoid(reward)``, D's probability: negative weights would
+    punish an answer for being popular.
+
+    Args:
+        classes_BG: ``[B, G]`` int64 from :func:`answer_classes`; -1 does not vote.
+        correct_BG: ``[B, G]`` bool.
+        weights_BG: ``[B, G]``, >= 0.
+
+    Returns:
+        ``[B]`` float64; 0 where nobody votes.
+
+    Raises:
+        DataError: the shapes differ, or a weight is negative or NaN.
+
+    >>> correct = torch.tensor([[True, False, False]])
+    >>> weighted_vote(torch.tensor([[0, 1, 1]]), correct, torch.tensor([[0.9, 0.2, 0.3]]))
+    tensor([1.], dtype=torch.float64)
+    """
+    check_same_shape(classes=classes_BG, correct=correct_BG, weights=weights_BG)
+    if not bool((weights_BG >= 0).all()):
+        raise DataError(
+            "A vote has a negative weight or NaN.",
+            expected=">= 0",
+            got=float(weights_BG.min()),
+            remedy="pass sigmoid(reward)",
+        )
+    votes = classes_BG >= 0
+    same_BGG = (classes_BG.unsqueeze(2) == classes_BG.unsqueeze(1)) & votes.unsqueeze(1) & votes.unsqueeze(2)
+    support = (same_BGG.double() @ weights_BG.double().unsqueeze(2)).squeeze(2)
+    best = votes & (support >= support.masked_fill(~votes, 0).amax(dim=1, keepdim=True) * (1 - _TIE))
+    # A class of size s appears s times among the best, so each member brings 1/s.
+    share = best / same_BGG.sum(dim=2).clamp(min=1).double()
+    return (share * correct_BG).sum(dim=1) / share.sum(dim=1).clamp(min=1)
+
+
+def majority_vote(classes_BG: Tensor, correct_BG: Tensor) -> Tensor:
+    """:func:`weighted_vote` with one vote each, ``[B]`` float64.
+
+    Args:
+        classes_BG: ``[B, G]`` int64 from :func:`answer_classes`; -1 does not vote.
+        correct_BG: ``[B, G]`` bool.
+
+    Raises:
+        DataError: the shapes differ.
+    """
+    return weighted_vote(classes_BG, correct_BG, torch.ones_like(classes_BG, dtype=torch.float64))
+
+
+def auroc(scores_M: Tensor, labels_M: Tensor) -> Tensor:
+    """Probability that a positive outscores a negative, ties half: ``P(s⁺ > s⁻) + ½ P(s⁺ = s⁻)``.
+
+    Args:
+        scores_M: ``[M]``.
+        labels_M: ``[M]`` bool, True is positive.
+
+    Returns:
+        A float64 scalar; NaN where a class is absent, since there is nothing to rank.
+
+    Raises:
+        DataError: the shapes differ, or a score is NaN.
+
+    >>> auroc(torch.tensor([0.1, 0.4, 0.4, 0.9]), torch.tensor([False, False, True, True]))
+    tensor(0.8750, dtype=torch.float64)
+    """
+    check_same_shape(scores=scores_M, labels=labels_M)
+    _check_scores(scores_M)
+    positive, negative = scores_M[labels_M], scores_M[~labels_M].sort().values
+    below = torch.searchsorted(negative, positive, right=False)
+    not_above = torch.searchsorted(negative, positive, right=True)
+    return (below + not_above).double().mean() / (2 * len(negative))
+
+
+def _check_scores(scores: Tensor) -> None:
+    if bool(scores.isnan().any()):
+        raise DataError(
+            "A score is NaN.", expected="numbers", got=f"{int(scores.isnan().sum())} NaN of {scores.numel()}"
+        )

@@ -1,0 +1,66 @@
+"""Both players as folders that others read without this package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from peft import PeftModel
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from rairl_lightning.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from rairl_lightning.models.pair import ModelPair, Player
+
+MODEL = "model."
+ADAPTER_NAME = ".default."  # PEFT's name for the only adapter, which its files leave out
+PLAYERS: tuple[Player, ...] = ("policy", "discriminator")
+
+
+def save_players(pair: ModelPair, folder: Path) -> None:
+    """See :meth:`ModelPair.save_adapters`."""
+    for player in PLAYERS:
+        model = getattr(pair, player).model
+        if isinstance(model, PeftModel):
+            # "auto" would ask the hub whether the vocabulary was resized.
+            model.save_pretrained(folder / player, save_embedding_layers=False)
+        else:
+            model.save_pretrained(folder / player)
+    pair.codec.tokenizer.save_pretrained(folder / "policy")
+    save_file(_beside_the_model(pair), folder / "discriminator" / "head.safetensors", metadata={"format": "pt"})
+
+
+def load_players(pair: ModelPair, folder: Path) -> None:
+    """See :meth:`ModelPair.load_adapters`."""
+    states = {player: _read(pair, player, folder) for player in PLAYERS}
+    for player, state in states.items():
+        pair.load_adapter_state(player, state)
+
+
+def _read(pair: ModelPair, player: Player, folder: Path) -> dict[str, Tensor]:
+    file = "adapter_model.safetensors" if pair.adapters_only else "model.safetensors"
+    own = [name for name in pair.adapter_state(player) if name.startswith(MODEL)]
+    names = {name.removeprefix(MODEL).replace(ADAPTER_NAME, "."): name for name in own}
+    state = {names.get(key, key): tensor for key, tensor in _load(folder / player / file).items()}
+    return state | (_load(folder / player / "head.safetensors") if player == "discriminator" else {})
+
+
+def _beside_the_model(pair: ModelPair) -> dict[str, Tensor]:
+    """The head, and a language-model head that is trained but not tied to the decoder's embedding."""
+    state = pair.adapter_state("discriminator")
+    return {name: tensor.contiguous() for name, tensor in state.items() if not name.startswith(MODEL)}
+
+
+def _load(file: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{file} cannot be read.",
+            expected="a folder written by save_adapters",
+            got=error,
+            remedy="give the folder that holds policy/ and discriminator/",
+        ) from error

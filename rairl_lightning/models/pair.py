@@ -1,0 +1,145 @@
+"""The two players, the reference and the codec, behind one interface whatever the memory layout."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from rairl_lightning.errors import CheckpointError
+from rairl_lightning.models.codec import TraceCodec
+from rairl_lightning.models.discriminator import Discriminator
+from rairl_lightning.models.exports import load_players, save_players
+from rairl_lightning.models.policy import Policy, Reference
+
+Player = Literal["policy", "discriminator"]
+Role = Literal["policy", "discriminator", "reference"]
+LORA = ".lora_"
+
+
+class ModelPair(nn.Module):
+    """Policy, discriminator and reference.
+
+    Args:
+        policy: π_θ.
+        discriminator: D_φ.
+        reference: π_ref.
+        codec: of all three.
+        adapters_only: True if the players train adapters over frozen weights, False if they train every weight.
+        base_fingerprint: identity of the frozen weights the adapters belong to.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        discriminator: Discriminator,
+        reference: Reference,
+        codec: TraceCodec,
+        *,
+        adapters_only: bool,
+        base_fingerprint: str,
+    ) -> None:
+        super().__init__()
+        self.policy = policy
+        self.discriminator = discriminator
+        self.reference = reference
+        self.codec = codec
+        self.adapters_only = adapters_only
+        self.base_fingerprint = base_fingerprint
+        for role in ("policy", "discriminator"):
+            own = {id(parameter) for parameter in self._own(role).values()}
+            for parameter in getattr(self, role).parameters():
+                parameter.requires_grad_(id(parameter) in own)
+
+    def trainable_parameters(self, player: Player) -> list[nn.Parameter]:
+        """The parameters only this player trains, in a fixed order."""
+        return list(self._own(player).values())
+
+    def adapter_state(self, role: Role) -> dict[str, Tensor]:
+        """What a checkpoint must hold of a role: its own weights by name, detached but not copied.
+
+        The reference has none until it is anchored.
+        """
+        if role == "reference" and not self.reference.anchored:
+            return {}
+        return {name: parameter.detach() for name, parameter in self._own(role).items()}
+
+    def load_adapter_state(self, role: Role, state: Mapping[str, Tensor]) -> None:
+        """Put back what :meth:`adapter_state` gave; every key must arrive, and no other.
+
+        Raises:
+            CheckpointError: keys are missing or unexpected, or a shape differs. Nothing is loaded then.
+        """
+        if role == "reference":
+            if not state:
+                return
+            self.reference.prepare_anchor()
+        own = self._own(role)
+        check_keys(role, {name: parameter.shape for name, parameter in own.items()}, state)
+        with torch.no_grad():
+            for name, parameter in own.items():
+                parameter.copy_(state[name])
+
+    def anchor_reference(self) -> None:
+        """Make the reference a frozen copy of the policy as it is now."""
+        self.reference.prepare_anchor()
+        self.load_adapter_state("reference", self.adapter_state("policy"))
+
+    def save_adapters(self, folder: Path | str) -> None:
+        """Write both players in the layout of PEFT (or of transformers if all weights are trained).
+
+        ``policy/`` loads with ``PeftModel.from_pretrained`` (or ``AutoModelForCausalLM``), ``discriminator/`` holds
+        the decoder's adapter (or weights) and ``head.safetensors``.
+        """
+        save_players(self, Path(folder))
+
+    def load_adapters(self, folder: Path | str) -> None:
+        """Read what :meth:`save_adapters` wrote.
+
+        Raises:
+            CheckpointError: a file or key is missing, or does not fit.
+        """
+        load_players(self, Path(folder))
+
+    def _own(self, role: Role) -> dict[str, nn.Parameter]:
+        named = dict(getattr(self, role).named_parameters())
+        if not self.adapters_only:
+            return named
+        return {name: p for name, p in named.items() if LORA in f".{name}" or name.startswith("head.")}
+
+
+class PairSpec(ABC):
+    """A memory layout of the models, named in YAML."""
+
+    @abstractmethod
+    def build(self, device: torch.device | str = "cpu") -> ModelPair:
+        """Load the weights on their final device."""
+
+    @abstractmethod
+    def load_codec(self) -> TraceCodec:
+        """Load the tokenizer alone, in a moment, for the data."""
+
+
+def check_keys(what: str, expected: Mapping[str, torch.Size], found: Mapping[str, Tensor]) -> None:
+    """Compare names and shapes.
+
+    Raises:
+        CheckpointError: listing what is missing, unexpected or of another shape.
+    """
+    missing, unexpected = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+    shapes = sorted(k for k in expected.keys() & found.keys() if tuple(expected[k]) != tuple(found[k].shape))
+    if missing or unexpected or shapes:
+        raise CheckpointError(
+            f"The saved weights do not fit the {what}.",
+            expected=f"{len(expected)} tensors",
+            got=f"{_some('missing', missing)}; {_some('unexpected', unexpected)}; {_some('of another shape', shapes)}",
+            remedy="use the backbone, LoRA and head settings the weights were trained with",
+        )
+
+
+def _some(label: str, names: list[str]) -> str:
+    return f"{len(names)} {label}" + (f" ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})" if names else "")

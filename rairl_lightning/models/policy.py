@@ -1,0 +1,135 @@
+"""The policy π_θ, and the frozen reference π_ref it is kept close to."""
+
+from __future__ import annotations
+
+import copy
+from typing import Self
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor, nn
+from transformers import Cache, PreTrainedModel
+
+from rairl_lightning.functional.logprobs import TokenStatistics, gathered_logprobs
+from rairl_lightning.models.budget import map_rows
+from rairl_lightning.models.cache import growing_cache
+from rairl_lightning.models.modes import evaluating
+from rairl_lightning.types import TokenBatch
+
+
+def hidden_states(decoder: nn.Module, tokens: TokenBatch) -> Tensor:
+    """Last hidden states ``[N, T, H]``; the result at real tokens does not depend on the padding."""
+    return decoder(
+        input_ids=tokens.input_ids,
+        attention_mask=tokens.attention_mask.long(),
+        position_ids=tokens.position_ids,
+        use_cache=False,
+    ).last_hidden_state
+
+
+class Policy(nn.Module):
+    """A causal language model read through its hidden states, so that ``[N, T, V]`` logits never exist.
+
+    Args:
+        model: the language model, or PEFT's wrapper around it.
+    """
+
+    def __init__(self, model: PreTrainedModel | PeftModel) -> None:
+        super().__init__()
+        self.model = model
+
+    @property
+    def causal_lm(self) -> PreTrainedModel:
+        """The language model itself, adapters injected, without PEFT's wrapper."""
+        return self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+
+    @property
+    def decoder(self) -> nn.Module:
+        """Embedding, blocks and final norm."""
+        return self.causal_lm.get_decoder()
+
+    @property
+    def lm_head(self) -> nn.Module:
+        """Hidden state to logits over the vocabulary."""
+        return self.causal_lm.get_output_embeddings()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights live."""
+        return next(self.model.parameters()).device
+
+    def new_cache(self) -> Cache:
+        """An empty key-value cache that suits the model's layers."""
+        return growing_cache(self.causal_lm.config)
+
+    def logprobs(self, tokens: TokenBatch, temperature: float = 1.0) -> TokenStatistics:
+        """Log-probability of each completion token, ``log softmax(z_t / τ)[x_t]``, and the entropy there.
+
+        Args:
+            tokens: N traces, padded on either side.
+            temperature: τ > 0, the sampler's.
+
+        Returns:
+            ``logprobs`` and ``entropy``, each ``[N, T]`` float32, 0 outside the completion; with gradient.
+        """
+        return gathered_logprobs(
+            hidden_states(self.decoder, tokens),
+            tokens.input_ids,
+            tokens.completion_mask,
+            self.lm_head,
+            temperature=temperature,
+        )
+
+    def forward(self, tokens: TokenBatch, temperature: float = 1.0) -> TokenStatistics:
+        """The same as :meth:`logprobs`."""
+        return self.logprobs(tokens, temperature)
+
+    @torch.no_grad()
+    def score(self, tokens: TokenBatch, max_tokens: int, temperature: float = 1.0) -> TokenStatistics:
+        """:meth:`logprobs` without gradient, in evaluation mode and in micro-batches.
+
+        Args:
+            tokens: N traces.
+            max_tokens: padded tokens of a micro-batch.
+            temperature: τ > 0.
+
+        Returns:
+            As :meth:`logprobs`, in the order of ``tokens``.
+        """
+        if not len(tokens):
+            nothing = torch.zeros(tokens.input_ids.shape, device=tokens.device)
+            return TokenStatistics(nothing, nothing)
+        with evaluating(self):
+            return TokenStatistics(*map_rows(lambda part: self.logprobs(part, temperature), tokens, max_tokens))
+
+
+class Reference(Policy):
+    """A policy that never learns: the base itself, or a frozen copy of the policy at some point.
+
+    Args:
+        model: a language model that no one trains.
+        lora: the policy's adapter configuration; None if the policy trains all its weights.
+    """
+
+    def __init__(self, model: PreTrainedModel, lora: LoraConfig | None = None) -> None:
+        super().__init__(model.requires_grad_(False))
+        self._lora = lora
+        self.anchored = False
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation mode: a copied adapter may have dropout."""
+        return super().train(False)
+
+    def prepare_anchor(self) -> None:
+        """Give the reference room for weights that differ from the base's."""
+        if self._lora is not None and not self.anchored:
+            devices = [self.device] if self.device.type == "cuda" else []
+            with torch.random.fork_rng(devices=devices):  # the initial adapter is overwritten; its draws leave no trace
+                self.model = get_peft_model(self.model, copy.deepcopy(self._lora))
+            self.requires_grad_(False).eval()
+        self.anchored = True
+
+    @torch.no_grad()
+    def logprobs(self, tokens: TokenBatch, temperature: float = 1.0) -> TokenStatistics:
+        """As :meth:`Policy.logprobs`, without gradient."""
+        return super().logprobs(tokens, temperature)

@@ -1,0 +1,1 @@
+"""Strings only: the trace layout, steps, answers, perturbations and the arithmetic they need."""

@@ -1,0 +1,199 @@
+"""What a checkpoint holds, what it refuses, and that continuing from one is not to have stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gates
+import pytest
+import torch
+from lightning.pytorch.callbacks import Checkpoint
+from torch import Tensor
+
+from rairl_lightning.algorithms.phases import SFTInitialisation, Warmup
+from rairl_lightning.callbacks import AdapterCheckpoint, DiscriminatorProbe
+from rairl_lightning.errors import CheckpointError
+from rairl_lightning.models import BackboneSpec, SharedBase
+from rairl_lightning.module import RAIRL
+
+ROUNDS = 6  # of four in an epoch
+
+
+class EachStep(Checkpoint):
+    """Saves after every training step."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_batch_end(self, trainer: Any, pl_module: RAIRL, *_: Any) -> None:
+        trainer.save_checkpoint(self.folder / f"{pl_module.clock.batches}.ckpt")
+
+
+def a_module(spec: Any, **settings: Any) -> RAIRL:
+    torch.manual_seed(0)
+    return gates.module(spec, **{"rounds": ROUNDS, **settings})
+
+
+def everything(module: RAIRL, trainer: Any) -> dict[str, Tensor]:
+    """Weights, moments of all optimisers, and the replay buffer."""
+    out = gates.weights(module)
+    for number, optimizer in enumerate(trainer.optimizers):
+        for index, state in optimizer.state_dict()["state"].items():
+            out |= {f"{number}.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
+    for number, kept in enumerate(trainer.datamodule.buffer.state_dict()["rounds"]):
+        out |= {f"buffer.{number}.{name}": value.float() for name, value in kept.items()}
+    return out
+
+
+def run(
+    module: RAIRL, folder: Path, callbacks: Any = (), ckpt_path: Any = None, **settings: Any
+) -> tuple[dict[str, Tensor], Any]:
+    trainer = gates.trainer(folder, callbacks, **settings)
+    trainer.fit(module, datamodule=gates.data(), ckpt_path=ckpt_path)
+    return everything(module, trainer), trainer
+
+
+@pytest.mark.parametrize("name", ["full", "shared"])
+def test_resuming_after_any_round_equals_no_stop(base: Path, tmp_path: Path, name: str) -> None:
+    spec = gates.full(base) if name == "full" else gates.shared(base, dropout=0.1)
+    straight, _ = run(a_module(spec), tmp_path, [EachStep(tmp_path)])
+    for stop in (2, 3, 4, 5, 6, 7):  # 2 ends the warm-up, 4 the first epoch
+        torch.manual_seed(stop)
+        module = gates.module(spec, rounds=ROUNDS)
+        resumed, trainer = run(module, tmp_path, ckpt_path=tmp_path / f"{stop}.ckpt")
+        assert gates.largest_difference(straight, resumed) == 0, f"stopped after step {stop}"
+        assert module.clock.round == trainer.global_step == ROUNDS
+
+
+@pytest.mark.parametrize("forgotten", ["buffer", "position", "rng", "moments"])
+def test_forgetting_any_part_would_be_noticed(base: Path, tmp_path: Path, forgotten: str) -> None:
+    spec = gates.full(base)
+    straight, _ = run(a_module(spec), tmp_path, [EachStep(tmp_path)])
+    checkpoint = torch.load(tmp_path / "5.ckpt", weights_only=True)
+    (loader,) = checkpoint["loops"]["fit_loop"]["state_dict"]["combined_loader"]
+    match forgotten:
+        case "buffer":
+            checkpoint["DemonstrationDataModule"]["buffer"]["rounds"] = []
+        case "position":
+            loader.update(epoch=0, position=0)
+        case "rng":
+            checkpoint["rairl"]["clock"]["batches"] = 0
+        case "moments":
+            for state in checkpoint["optimizer_states"][1]["state"].values():
+                state["exp_avg"].zero_()
+    torch.save(checkpoint, tmp_path / "broken.ckpt")
+    resumed, _ = run(gates.module(spec, rounds=ROUNDS), tmp_path, ckpt_path=tmp_path / "broken.ckpt")
+    weights = [{k: v for k, v in one.items() if k.startswith("discriminator.")} for one in (straight, resumed)]
+    assert gates.largest_difference(*weights) > 0
+
+
+def test_resuming_within_the_sft_initialisation_equals_no_stop(base: Path, tmp_path: Path) -> None:
+    def module() -> RAIRL:
+        torch.manual_seed(0)
+        sft = SFTInitialisation(3, patience=1, monitor="log_likelihood")
+        return gates.module(gates.full(base), sft=sft, rounds=2, warmup=Warmup(2))
+
+    straight, trainer = run(module(), tmp_path, [EachStep(tmp_path)], limit_val_batches=1.0)
+    steps = trainer.lightning_module.clock.batches
+    for stop in (2, 5, 7, steps - 1):  # not the last of an epoch, which Lightning would not validate again
+        resumed, _ = run(module(), tmp_path, ckpt_path=tmp_path / f"{stop}.ckpt", limit_val_batches=1.0)
+        assert gates.largest_difference(straight, resumed) == 0, f"stopped after step {stop}"
+
+
+def test_a_resumed_warm_up_ends_when_it_would_have(base: Path, tmp_path: Path) -> None:
+    def probes() -> list[DiscriminatorProbe]:
+        return [DiscriminatorProbe(every_n_updates=4, questions=4, samples=4)]
+
+    def module() -> RAIRL:
+        torch.manual_seed(0)
+        optimizer = gates.optimizer(3e-3)
+        return gates.module(
+            gates.full(base), rounds=1, warmup=Warmup(60, until_auroc=0.9), discriminator_optimizer=optimizer
+        )
+
+    straight, trainer = run(module(), tmp_path, [*probes(), EachStep(tmp_path)])
+    steps = trainer.lightning_module.clock.batches
+    assert 4 < steps < 30, "the AUROC ended it"
+    resumed, trainer = run(module(), tmp_path, probes(), ckpt_path=tmp_path / "3.ckpt")
+    assert trainer.lightning_module.clock.batches == steps
+    assert gates.largest_difference(straight, resumed) == 0
+
+
+def test_a_finished_run_is_not_continued(base: Path, tmp_path: Path) -> None:
+    straight, _ = run(a_module(gates.full(base), rounds=2), tmp_path, [AdapterCheckpoint()])
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    again, trainer = run(a_module(gates.full(base), rounds=2), tmp_path, ckpt_path=last)
+    assert trainer.global_step == 2 and gates.largest_difference(straight, again) == 0
+    _, trainer = run(a_module(gates.full(base), rounds=3), tmp_path, ckpt_path=last)
+    assert trainer.global_step == 3, "more rounds do continue it"
+
+
+# --- Contents -----------------------------------------------------------------------------------------------------
+
+
+def saved(spec: Any, folder: Path) -> tuple[RAIRL, Path]:
+    module = a_module(spec, rounds=1)
+    run(module, folder, [AdapterCheckpoint()])
+    return module, folder / "checkpoints" / "last.ckpt"
+
+
+@pytest.mark.parametrize("quantisation", [None, "nf4"])
+def test_a_checkpoint_holds_nothing_of_the_base(base: Path, tmp_path: Path, quantisation: str | None) -> None:
+    module, path = saved(gates.shared(base, quantisation), tmp_path)
+    checkpoint = torch.load(path, weights_only=True)
+    names = checkpoint["state_dict"].keys()
+    assert all(".lora_" in name or name.startswith("discriminator.head.") for name in names)
+    trained = [p for player in ("policy", "discriminator") for p in module.models.trainable_parameters(player)]
+    assert len(names) == len(trained)
+    assert len(checkpoint["optimizer_states"]) == len(checkpoint["lr_schedulers"]) == 3
+    assert checkpoint["rairl"]["clock"]["round"] == 1
+    assert checkpoint["DemonstrationDataModule"]["buffer"]["rounds"]
+
+
+def broken(path: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
+    checkpoint = torch.load(path, weights_only=True)
+    change(checkpoint)
+    torch.save(checkpoint, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["state_dict"].pop(next(iter(c["state_dict"]))), "1 missing"),
+        (lambda c: c["state_dict"].update({"policy.stranger": torch.zeros(1)}), "1 unexpected"),
+        (lambda c: c["state_dict"].clear(), "missing"),
+        (lambda c: c.pop("rairl"), "not written by rairl_lightning"),
+        (lambda c: c["rairl"].update(base="0123"), "another base model"),
+        (lambda c: c["DemonstrationDataModule"].update(buffer={"rounds": [{}]}), "replay buffer"),
+    ],
+)
+def test_what_does_not_fit_is_refused(base: Path, tmp_path: Path, change: Any, message: str) -> None:
+    _, path = saved(gates.shared(base), tmp_path)
+    with pytest.raises(CheckpointError, match=message):
+        run(a_module(gates.shared(base)), tmp_path, ckpt_path=broken(path, change))
+
+
+def test_the_same_architecture_with_other_weights_is_another_base(base: Path, tmp_path: Path) -> None:
+    spec = gates.shared(base)
+    _, path = saved(spec, tmp_path)
+    other = gates.build_base(tmp_path / "other", steps=1, seed=1)
+    with pytest.raises(CheckpointError, match="another base model"):
+        run(a_module(gates.shared(other)), tmp_path, ckpt_path=path)
+
+
+def test_an_adapter_of_another_rank_is_refused(base: Path, tmp_path: Path) -> None:
+    spec = gates.shared(base)
+    _, path = saved(spec, tmp_path)
+    wider = SharedBase(BackboneSpec(str(base)), head=spec.head, discriminator_lora=spec.discriminator_lora)
+    with pytest.raises(CheckpointError, match="of another shape"):
+        run(a_module(wider), tmp_path, ckpt_path=path)
+
+
+def test_testing_reads_the_checkpoint(base: Path, tmp_path: Path) -> None:
+    trained, path = saved(gates.full(base), tmp_path)
+    module = a_module(gates.full(base))
+    gates.trainer(tmp_path).test(module, datamodule=gates.data(), ckpt_path=path, verbose=False)
+    assert gates.largest_difference(gates.weights(trained), gates.weights(module)) == 0

@@ -1,0 +1,61 @@
+import random
+from pathlib import Path
+from typing import Any
+
+import gates
+import pytest
+
+from rairl_lightning.data.negatives import PerturbedDemonstrations
+from rairl_lightning.functional.localisation import span_tokens
+from rairl_lightning.text.answers import extract_answer
+from rairl_lightning.text.chat import render_completion
+from rairl_lightning.text.perturbations import NudgedAnswer, NumberCorruption, OperatorFlip
+
+
+@pytest.fixture(scope="module")
+def codec(base: Path) -> Any:
+    return gates.full(base).load_codec()
+
+
+@pytest.fixture(scope="module")
+def demonstrations() -> tuple[Any, ...]:
+    return tuple(map(gates.solution, range(6)))
+
+
+def test_spans_point_at_the_tokens_that_changed(codec: Any, demonstrations: Any) -> None:
+    made = PerturbedDemonstrations([OperatorFlip(), NumberCorruption()], codec)(demonstrations, 2, random.Random(0))
+    assert len(made.tokens) == len(made.kinds) == 12 and set(made.kinds) == {"OperatorFlip", "NumberCorruption"}
+    marked = span_tokens(made.tokens.char_offsets, made.tokens.completion_mask, made.spans)
+    experts = [codec.encode_demonstration(demonstrations[source]) for source in made.sources]
+    for row, (trace, expert) in enumerate(zip(made.tokens.traces(), experts, strict=True)):
+        assert len(trace) == len(expert), "one token for another in this language"
+        pairs = zip(trace.completion_ids, expert.completion_ids, strict=True)
+        completion = made.tokens.completion_mask[row]
+        assert [a != b for a, b in pairs] == marked[row, completion].tolist()
+        assert trace.prompt_ids == expert.prompt_ids
+
+
+def test_corruptions_are_those_of_the_same_generator(codec: Any, demonstrations: Any) -> None:
+    make = PerturbedDemonstrations([OperatorFlip(), NumberCorruption()], codec)
+    first, again, other = (make(demonstrations, 1, random.Random(seed)).tokens.traces() for seed in (0, 0, 1))
+    assert first == again != other
+
+
+def test_rejections_are_counted_by_kind(codec: Any, demonstrations: Any) -> None:
+    make = PerturbedDemonstrations([NudgedAnswer()], codec)
+    made = make(demonstrations, 2, random.Random(0))
+    assert len(made.tokens) == 0 and made.spans.shape == (0, 2) and made.sources.shape == (0,)
+    assert make.rejected == {"NudgedAnswer": 12}
+
+
+@pytest.mark.parametrize(("perturbations", "copies"), [([], 2), ([OperatorFlip()], 0)])
+def test_nothing_to_do_makes_nothing(codec: Any, demonstrations: Any, perturbations: Any, copies: int) -> None:
+    assert len(PerturbedDemonstrations(perturbations, codec)(demonstrations, copies, random.Random(0)).tokens) == 0
+
+
+def test_the_answer_of_the_expert_stays_where_only_the_reasoning_is_changed(codec: Any, demonstrations: Any) -> None:
+    made = PerturbedDemonstrations([OperatorFlip()], codec)(demonstrations, 1, random.Random(0))
+    for trace, source in zip(made.tokens.traces(), made.sources, strict=True):
+        text = codec.decode(trace.completion_ids)
+        expert = demonstrations[source]
+        assert extract_answer(text) == expert.answer and text != render_completion(expert.reasoning, expert.answer)

@@ -1,0 +1,236 @@
+"""The command line: what it says, what it refuses, and how it stops."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from rairl_lightning.cli import guarded, main
+
+TOY_RUN = (
+    "import sys, cli_toy; from rairl_lightning.cli import guarded; from rairl_lightning.cli_parser import launch; "
+)
+TOY_RUN += "sys.exit(guarded(lambda: launch(sys.argv[1:], cli_toy.ToyData)))"
+
+Run = Callable[..., int]
+
+
+@pytest.fixture
+def toys(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make ``cli_toy`` importable by class path."""
+    folder = Path(__file__).parent
+    monkeypatch.syspath_prepend(folder)
+    return folder
+
+
+@pytest.fixture
+def fit(toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run ``rairl fit`` on the toy model in this process; returns the exit code."""
+    import cli_toy
+
+    from rairl_lightning.cli_parser import launch
+
+    monkeypatch.setattr(sys, "argv", ["rairl"])
+
+    def run(*args: str, folder: Path = tmp_path, epochs: int = 2) -> int:
+        quiet = [
+            "--trainer.logger=false",
+            "--trainer.enable_progress_bar=false",
+            "--trainer.enable_model_summary=false",
+        ]
+        common = [f"--trainer.default_root_dir={folder}", f"--trainer.max_epochs={epochs}", "--trainer.accelerator=cpu"]
+        return guarded(lambda: launch(["fit", "--model=cli_toy.Toy", *common, *quiet, *args], cli_toy.ToyData))
+
+    return run
+
+
+# --- Light commands -----------------------------------------------------------------------------------------------
+
+
+def test_no_arguments_say_where_to_start(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    assert "rairl fit --config configs/quickstart.yaml" in capsys.readouterr().out
+
+
+def test_version_names_what_decides_a_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in ("rairl_lightning", "torch 2", "lightning 2", "transformers 5", "peft"))
+
+
+@pytest.mark.parametrize("argument", ["--version", "--help"])
+def test_light_commands_import_nothing_heavy(argument: str) -> None:
+    code = f"import sys; from rairl_lightning.cli import main; main([{argument!r}]); "
+    code += "sys.exit(bool({'torch', 'lightning', 'transformers', 'jsonargparse'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60).returncode == 0
+
+
+# --- What a wrong configuration is told ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("argument", "told"),
+    [
+        ("--trainer.max_stepss=1", "did you mean 'trainer.max_steps'?"),
+        ("--dta.path=x", "did you mean 'data.path'?"),
+        ("--max_steps=1", "did you mean 'trainer.max_steps'?"),
+        ("--model.lrr=1", "did you mean 'model.lr'?"),
+        ("--model.loss.label_smothing=0.2", "did you mean 'model.loss.label_smoothing'?"),
+        ("--model.backbone.dtpe=x", "did you mean 'model.backbone.dtype'?"),
+        ("--model.loss=Pairwize", "did you mean 'cli_toy.Pairwise'?"),
+        ("--model.loss=cli_toy.Pairwize", "did you mean 'cli_toy.Pairwise'?"),
+        ("--model.loss=cli_toyy.Pairwise", "did you mean 'cli_toy.Pairwise'?"),
+        ("--model.loss=torch.nn.Linear", "expected: cli_toy.Pairwise or cli_toy.Smoothed"),
+        ("--model=cli_toy.Toyy", "did you mean 'cli_toy.Toy'?"),
+        ("--model=torch.nn.Linear", "model takes a LightningModule."),
+        ("--model.lr=abc", "expected: float\n  got:      abc"),
+        ("--trainer.callbacks+=ModelChekpoint", "did you mean 'lightning.pytorch.callbacks.ModelCheckpoint'"),
+        ("--model.loss.label_smoothing=0.7", "Too smooth.\n  expected: 0 <= label_smoothing < 0.5"),
+        ("--trainer.accelerator=abacus", "invalid accelerator name"),
+        ("--config=no_such_file.yaml", "no_such_file.yaml"),
+    ],
+)
+def test_wrong_argument_is_explained(fit: Run, capsys: pytest.CaptureFixture[str], argument: str, told: str) -> None:
+    assert fit(argument) == 2
+    err = capsys.readouterr().err
+    assert told in err
+    assert "usage:" not in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("modle: {class_path: cli_toy.Toy}", "did you mean 'model"),
+        ("model: {class_path: cli_toy.Toy, init_args: {lrr: 1}}", "did you mean 'model.lr'?"),
+        (
+            "model: {class_path: cli_toy.Toy, init_args: {loss: {class_path: Smoothed, init_args: {smoothing: 0.2}}}}",
+            "did you mean 'model.loss.label_smoothing'?",
+        ),
+        ("model: {class_path: cli_toy.Toy, init_args: {backbone: {dtpe: x}}}", "did you mean 'model.backbone.dtype'?"),
+        ("data: {pth: x}", "did you mean 'data.path'?"),
+        ("model: [", "not valid YAML"),
+    ],
+)
+def test_wrong_yaml_is_explained(
+    fit: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, told: str
+) -> None:
+    (tmp_path / "wrong.yaml").write_text(text)
+    assert fit(f"--config={tmp_path}/wrong.yaml") == 2
+    assert told in capsys.readouterr().err
+
+
+def test_missing_config_names_its_neighbour(fit: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "gsm8k.yaml").write_text("seed_everything: 1")
+    assert fit(f"--config={tmp_path}/gsm8.yaml") == 2
+    assert f"did you mean '{tmp_path}/gsm8k.yaml'?" in capsys.readouterr().err
+
+
+def test_unknown_command_is_explained(
+    toys: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import cli_toy
+
+    from rairl_lightning.cli_parser import launch
+
+    monkeypatch.setattr(sys, "argv", ["rairl"])
+    assert guarded(lambda: launch(["fti"], cli_toy.ToyData)) == 2
+    assert "did you mean 'fit'?" in capsys.readouterr().err
+
+
+# --- What the Trainer may not be told -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("argument", "told"),
+    [
+        ("--trainer.accumulate_grad_batches=2", "model.init_args.max_tokens_per_microbatch"),
+        ("--trainer.gradient_clip_val=1", "model.init_args.gradient_clip"),
+        ("--trainer.precision=16-mixed", "bf16-mixed"),
+        ("--trainer.precision=16", "bf16-mixed"),
+        ("--trainer.precision=bf16-true", "no float32 copy"),
+        ("--trainer.strategy=fsdp", "ModelParallelStrategy"),
+        ("--trainer.strategy=FSDPStrategy", "ModelParallelStrategy"),
+    ],
+)
+def test_forbidden_trainer_flag(fit: Run, capsys: pytest.CaptureFixture[str], argument: str, told: str) -> None:
+    assert fit(argument) == 2
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("argument", ["--trainer.accumulate_grad_batches=1", "--trainer.precision=bf16-mixed"])
+def test_allowed_trainer_flag(fit: Run, argument: str) -> None:
+    assert fit(argument, epochs=1) == 0
+
+
+# --- How a run ends -----------------------------------------------------------------------------------------------
+
+
+def test_short_names_reach_nested_arguments(fit: Run, tmp_path: Path) -> None:
+    assert fit("--model.loss=Smoothed", "--model.loss.label_smoothing=0.3", "--data.batches=2", epochs=1) == 0
+    assert "label_smoothing: 0.3" in (tmp_path / "config.yaml").read_text()
+    assert fit(epochs=1) == 0  # a second run in the same folder may overwrite config.yaml
+
+
+def test_full_disk_is_named(fit: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert fit("--model.disk_full=true") == 5
+    assert "The disk is full" in capsys.readouterr().err
+
+
+def test_configured_values_survive_a_checkpoint(fit: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert fit('--model.signals=["SIGINT"]') == 130
+    assert fit(f"--ckpt_path={tmp_path}/interrupted.ckpt", "--model.loss=Pairwise") == 0
+    assert "cli_toy.Pairwise" in (tmp_path / "config.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "during", "code"),
+    [
+        ("SIGINT", "training", 130),
+        ("SIGINT", "validation", 130),
+        ("SIGTERM", "training", 143),
+        ("SIGTERM", "validation", 143),
+    ],
+)
+def test_signal_saves_and_resume_is_exact(fit: Run, tmp_path: Path, name: str, during: str, code: int) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert fit(folder=whole, epochs=3) == 0
+    assert fit(f'--model.signals=["{name}"]', f"--model.during={during}", folder=cut, epochs=3) == code
+    assert not (cut / "final.pt").exists()
+    assert [file.name for file in cut.glob("interrupted*")] == ["interrupted.ckpt"]
+    saved = torch.load(cut / "interrupted.ckpt", weights_only=True)
+    assert saved["global_step"] == {"training": 10, "validation": 16}[during]
+    assert fit(f"--ckpt_path={cut}/interrupted.ckpt", folder=cut, epochs=3) == 0
+    assert torch.equal(torch.load(whole / "final.pt"), torch.load(cut / "final.pt"))
+    assert not torch.equal(torch.load(whole / "final.pt"), saved["state_dict"]["weight"])  # the comparison can fail
+
+
+def test_other_callbacks_see_the_last_round(fit: Run, tmp_path: Path) -> None:
+    listed = ["--trainer.callbacks+=rairl_lightning.callbacks.interrupt.InterruptCheckpoint"]
+    listed += ["--trainer.callbacks+=cli_toy.Rounds"]
+    assert fit('--model.signals=["SIGTERM"]', *listed) == 143
+    assert torch.load(tmp_path / "interrupted.ckpt", weights_only=True)["callbacks"]["Rounds"] == {"seen": 10}
+
+
+def test_second_interrupt_stops_at_once_and_saves_nothing(fit: Run, tmp_path: Path) -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    assert fit('--model.signals=["SIGINT", "SIGINT"]') == 130
+    assert not list(tmp_path.glob("interrupted*"))
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_interrupting_the_process(toys: Path, tmp_path: Path) -> None:
+    args = ["fit", "--model=cli_toy.Toy", f"--trainer.default_root_dir={tmp_path}", "--trainer.logger=false"]
+    args += ["--trainer.max_epochs=1000000", "--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
+    command = [sys.executable, "-c", TOY_RUN, *args]
+    with subprocess.Popen(command, cwd=toys, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert any(line.startswith("round 3") for line in process.stdout)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert f"Saved {tmp_path}/interrupted.ckpt" in err and "Traceback" not in err
+    assert torch.load(tmp_path / "interrupted.ckpt", weights_only=True)["global_step"] >= 3

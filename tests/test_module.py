@@ -1,0 +1,339 @@
+"""R-AIRL through a real ``Trainer.fit``: what moves, when, what is logged, and that only randomness may differ."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import gates
+import pytest
+import torch
+from lightning import Callback
+from torch import Tensor
+
+from rairl_lightning.algorithms.optimisation import PATIENCE, Player, Update
+from rairl_lightning.algorithms.phases import Phase, SFTInitialisation, Warmup
+from rairl_lightning.components import BinaryCrossEntropy, ClippedSurrogate, Constant, CosineWithWarmup
+from rairl_lightning.errors import ConfigError, TrainingError
+from rairl_lightning.module import RAIRL
+
+SAME = 1e-5
+EACH_ROUND = {
+    *("reward/mean", "reward/group_std", "reward/zero_std_groups"),
+    *("discriminator/loss", "discriminator/accuracy_expert", "discriminator/accuracy_policy", "discriminator/auroc"),
+    *("policy/kl", "policy/entropy", "policy/clip_fraction", "policy/loss"),
+    *("rollouts/length", "rollouts/format_rate", "rollouts/distinct_rate", "rollouts/agreement", "round"),
+    *(f"{player}/{what}" for player in ("policy", "discriminator") for what in ("update_norm", "learning_rate")),
+    *(f"time/{phase}" for phase in ("sample", "discriminator", "score", "policy")),
+    *(f"tokens_per_second/{phase}" for phase in ("sample", "discriminator", "score", "policy")),
+}
+
+
+def fit(module: RAIRL, folder: Path, callbacks: Any = (), data: Any = None, **settings: Any) -> Any:
+    trainer = gates.trainer(folder, callbacks, **settings)
+    trainer.fit(module, datamodule=data or gates.data())
+    return trainer
+
+
+class Diary(Callback):
+    """Phase, round and weights after each training step."""
+
+    def __init__(self) -> None:
+        self.phases: list[Phase] = []
+        self.rounds: list[int] = []
+        self.weights: list[dict[str, Tensor]] = []
+
+    def on_train_batch_start(self, trainer: Any, pl_module: RAIRL, batch: Any, batch_idx: int) -> None:
+        self.phases.append(pl_module.clock.phase)
+
+    def on_train_batch_end(self, trainer: Any, pl_module: RAIRL, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.rounds.append(pl_module.clock.round)
+        self.weights.append(gates.weights(pl_module))
+
+
+# --- Phases -------------------------------------------------------------------------------------------------------
+
+
+def test_phases_follow_each_other_and_the_last_round_ends_the_run(base: Path, tmp_path: Path) -> None:
+    diary = Diary()
+    module = gates.module(gates.full(base), sft=SFTInitialisation(1, monitor="log_likelihood"), rounds=3)
+    trainer = fit(module, tmp_path, [diary], limit_val_batches=1.0)
+    assert diary.phases == [Phase.SFT] * 4 + [Phase.WARMUP] * 2 + [Phase.ADVERSARIAL] * 3
+    assert diary.rounds == [0] * 6 + [1, 2, 3]
+    assert (module.clock.discriminator_updates, module.clock.policy_updates) == (4 + 3 * 2, 3)
+    assert trainer.global_step == 4 + 3, "only the policy's steps count: SFT and adversarial"
+    frozen = [name for name in diary.weights[0] if name.startswith("policy.")]
+    assert all(torch.equal(diary.weights[3][name], diary.weights[5][name]) for name in frozen), "warm-up moved it"
+
+
+def test_warm_up_ends_once_the_held_out_auroc_is_reached(base: Path, tmp_path: Path) -> None:
+    class Oracle(Callback):
+        def on_train_batch_end(self, trainer: Any, pl_module: RAIRL, *_: Any) -> None:
+            pl_module.clock.heldout_auroc = 0.6 + 0.1 * pl_module.clock.batches  # 0.7, 0.8, 0.9, …
+
+    diary = Diary()
+    module = gates.module(gates.full(base), warmup=Warmup(100, until_auroc=0.8), rounds=1)
+    fit(module, tmp_path, [diary, Oracle()])
+    assert diary.phases == [Phase.WARMUP] * 3 + [Phase.ADVERSARIAL]
+
+
+@pytest.mark.parametrize(("warmup", "updates"), [(0, 0), (4, 4)])
+def test_a_run_without_rounds_moves_the_policy_by_sft_alone(
+    base: Path, tmp_path: Path, warmup: int, updates: int
+) -> None:
+    sft = SFTInitialisation(1, monitor="log_likelihood")
+    module = gates.module(gates.full(base), sft=sft, rounds=0, warmup=Warmup(warmup))
+    fit(module, tmp_path, limit_val_batches=1.0)
+    assert (module.clock.policy_updates, module.clock.discriminator_updates) == (0, updates)
+    assert module.clock.sft_epoch == 1
+
+
+class Scripted(RAIRL):
+    """Validation says what the test wants it to say."""
+
+    scores: tuple[float, ...] = ()
+
+    def evaluate_batch(self, batch: Any, split: str) -> dict[str, Tensor]:
+        self.log("selection/pass@1", self.scores[self.trainer.current_epoch], batch_size=len(batch))
+        return {}
+
+
+class EpochWeights(Callback):
+    def __init__(self) -> None:
+        self.kept: list[dict[str, Tensor]] = []
+
+    def on_validation_end(self, trainer: Any, pl_module: RAIRL) -> None:
+        if pl_module.clock.phase is Phase.SFT:
+            self.kept.append({k: v.clone() for k, v in pl_module.models.adapter_state("policy").items()})
+
+
+@pytest.mark.parametrize("spec", [gates.full, gates.shared])
+def test_sft_keeps_its_best_epoch_as_policy_and_as_reference(base: Path, tmp_path: Path, spec: Any) -> None:
+    module = gates.module(spec(base), sft=SFTInitialisation(6, patience=2), warmup=Warmup(100), rounds=1)
+    module.__class__, module.scores = Scripted, (0.1, 0.9, 0.9, 0.3, 0.95, 0.99)
+    epochs = EpochWeights()
+
+    class Stop(Callback):
+        def on_train_batch_end(self, trainer: Any, pl_module: RAIRL, *_: Any) -> None:
+            trainer.should_stop = pl_module.clock.phase is Phase.WARMUP
+
+    fit(module, tmp_path, [epochs, Stop()], limit_val_batches=1.0)
+    assert len(epochs.kept) == 4, "two epochs without a better score end the phase; a tie is not better"
+    policy, reference = (module.models.adapter_state(role) for role in ("policy", "reference"))
+    assert gates.largest_difference(policy, epochs.kept[1]) == 0
+    assert gates.largest_difference(reference, epochs.kept[1]) == 0
+    assert gates.largest_difference(policy, epochs.kept[2]) > 0, "negative control: epochs differ"
+
+
+def test_sft_refuses_to_choose_without_a_validation(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="check_val_every_n_epoch"):
+        fit(gates.module(gates.full(base), sft=SFTInitialisation(1)), tmp_path)
+
+
+def test_sft_schedule_spans_its_epochs(base: Path, tmp_path: Path) -> None:
+    sft = SFTInitialisation(2, monitor="log_likelihood")
+    module = gates.module(gates.full(base), sft=sft, sft_schedule=CosineWithWarmup(0.25, 0.1), rounds=0)
+    trainer = fit(module, tmp_path, limit_val_batches=1.0)
+    rates = trainer.logger.having("sft/learning_rate")
+    assert rates[:2] == pytest.approx([5e-4, 1e-3]) and len(rates) == 8
+    assert rates == [pytest.approx(1e-3 * CosineWithWarmup(0.25, 0.1).factor(update, 8)) for update in range(8)]
+
+
+# --- What moves ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [gates.full, gates.shared, lambda base: gates.shared(base, "nf4")],
+    ids=["full", "shared", "shared-nf4"],
+)
+def test_an_update_moves_its_player_and_nothing_else(
+    base: Path, tmp_path: Path, spec: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = gates.module(spec(base), sft=SFTInitialisation(1, monitor="log_likelihood"), rounds=1)
+    module.configure_model()
+    pair = module.models
+    own = {id(p) for player in ("policy", "discriminator") for p in pair.trainable_parameters(player)}
+    frozen = {name: p for name, p in pair.named_parameters() if id(p) not in own and not name.startswith("reference")}
+    before_all = {name: p.detach().clone() for name, p in frozen.items()}
+    moved: list[tuple[str, set[str]]] = []
+    update = Player.update
+
+    def spy(self: Player, *args: Any) -> Update:
+        before = gates.weights(module)
+        done = update(self, *args)
+        after = gates.weights(module)
+        assert done.update_norm > 0
+        moved.append((self.name, {n.split(".")[0] for n in before if not torch.equal(before[n], after[n])}))
+        return done
+
+    monkeypatch.setattr(Player, "update", spy)
+    fit(module, tmp_path, limit_val_batches=1.0)
+    assert {name for name, _ in moved} == {"sft", "discriminator", "policy"}
+    for name, roles in moved:
+        assert roles == {"discriminator" if name == "discriminator" else "policy"}
+    assert bool(frozen) == pair.adapters_only
+    assert all(torch.equal(before_all[name], p) for name, p in frozen.items())
+
+
+def test_training_is_in_training_mode_and_recomputes_activations(base: Path, tmp_path: Path) -> None:
+    calls: dict[bool, int] = {}
+    for recompute in (False, True):
+        spec = replace(gates.shared(base), activation_checkpointing=recompute)
+        module = gates.module(spec, rounds=1, warmup=Warmup(0))
+        module.configure_model()
+        assert module.models.policy.training and module.models.discriminator.training
+        assert not any(part.training for part in module.models.reference.modules())
+        calls[recompute] = 0
+
+        def count(*_: Any, recompute: bool = recompute) -> None:
+            calls[recompute] += 1
+
+        module.models.discriminator.decoder.layers[0].mlp.register_forward_pre_hook(count)
+        fit(module, tmp_path)
+    assert calls == {False: 2 + 1, True: 2 * 2 + 1}, "two updates and one scoring"
+
+
+@pytest.mark.parametrize("still", ["policy", "discriminator"])
+def test_a_player_that_never_moves_is_an_error(base: Path, tmp_path: Path, still: str) -> None:
+    def run(rounds: int) -> None:
+        frozen = {f"{still}_optimizer": gates.optimizer(0.0)}
+        module = gates.module(gates.full(base), rounds=rounds, warmup=Warmup(0), discriminator_updates=1, **frozen)
+        fit(module, tmp_path)
+
+    run(PATIENCE - 1)
+    with pytest.raises(TrainingError, match=f"The {still} has not moved for {PATIENCE} updates"):
+        run(PATIENCE)
+
+
+# --- What is logged -----------------------------------------------------------------------------------------------
+
+
+def test_every_round_logs_every_figure(base: Path, tmp_path: Path) -> None:
+    rows = fit(gates.module(gates.shared(base), rounds=3), tmp_path).logger.rows
+    rounds = [row for row in rows if row.get("round", 0) > 0]
+    assert [row["round"] for row in rounds] == [1, 2, 3]
+    for row in rounds:
+        assert row.keys() >= EACH_ROUND, EACH_ROUND - row.keys()
+        assert all(torch.isfinite(torch.tensor(float(row[name]))) for name in EACH_ROUND - {"discriminator/auroc"})
+        assert min(row["policy/update_norm"], row["discriminator/update_norm"]) > 0
+        assert min(value for name, value in row.items() if name.startswith(("time/", "tokens_per_second/"))) > 0
+    warm_up = next(row for row in rows if row.get("round") == 0)
+    assert "discriminator/loss" in warm_up and "policy/loss" not in warm_up
+
+
+def test_logged_figures_are_those_of_the_rollouts(base: Path, tmp_path: Path) -> None:
+    row = fit(gates.module(gates.full(base), rounds=1), tmp_path).logger.rows[-1]
+    assert row["rollouts/format_rate"] > 0.7, "the toy speaks its language"
+    assert 0.2 < row["rollouts/agreement"] < 0.8, "and goes left about half of the time"
+    assert row["rollouts/length"] == pytest.approx(14, abs=1)
+    assert row["policy/ratio"] == pytest.approx(1, abs=1e-5), "rollouts are on-policy"
+    assert row["policy/kl"] == pytest.approx(0, abs=1e-6), "the policy starts at the reference"
+
+
+# --- Splits, seeds ------------------------------------------------------------------------------------------------
+
+
+def sgd(parameters: Any) -> torch.optim.Optimizer:
+    """Adam would blow rounding of a vanishing gradient up to a whole step."""
+    return torch.optim.SGD(parameters, lr=0.1)
+
+
+def after_one_round(base: Path, folder: Path, **settings: Any) -> dict[str, Tensor]:
+    torch.manual_seed(0)  # heads start at random
+    optimizers = {f"{player}_optimizer": sgd for player in ("policy", "discriminator")}
+    module = gates.module(
+        gates.full(base), rounds=1, warmup=Warmup(0), gradient_clip=100.0, **{**optimizers, **settings}
+    )
+    fit(module, folder)
+    return gates.weights(module)
+
+
+@dataclass(frozen=True)
+class WeighsEachMicroBatch(BinaryCrossEntropy):
+    """Wrong on purpose: averages within a micro-batch."""
+
+    def __call__(self, logits_NT: Tensor, labels_N: Tensor, grid_NT: Tensor, weights_N: Tensor) -> Tensor:
+        return super().__call__(logits_NT, labels_N, grid_NT, self.trace_weights(labels_N, grid_NT.sum(dim=1)))
+
+
+@dataclass(frozen=True)
+class NormalisesEachMicroBatch(ClippedSurrogate):
+    """Wrong on purpose: averages within a micro-batch."""
+
+    def __call__(self, logprobs: Tensor, old: Tensor, reference: Any, advantages: Tensor, weights: Tensor) -> Any:
+        return super().__call__(logprobs, old, reference, advantages, weights / weights.sum())
+
+
+@pytest.mark.parametrize(
+    "wrong", [{}, {"discriminator_loss": WeighsEachMicroBatch()}, {"policy_loss": NormalisesEachMicroBatch()}]
+)
+def test_the_micro_batch_split_changes_nothing(base: Path, tmp_path: Path, wrong: dict[str, Any]) -> None:
+    whole = after_one_round(base, tmp_path, **wrong)
+    parts = after_one_round(base, tmp_path, max_tokens_per_microbatch=50, **wrong)
+    difference = gates.largest_difference(whole, parts)
+    assert difference > SAME if wrong else difference < SAME
+    assert gates.largest_difference(whole, gates.weights(started(base))) > 100 * SAME, "nothing moved"
+
+
+def started(base: Path) -> RAIRL:
+    module = gates.module(gates.full(base))
+    module.configure_model()
+    return module
+
+
+def test_the_seed_decides_everything(base: Path, tmp_path: Path) -> None:
+    def run(seed: int, noise: int = 0) -> dict[str, Tensor]:
+        torch.manual_seed(0)  # adapters and heads start at random
+        module = gates.module(gates.shared(base, dropout=0.1), rounds=3, seed=seed)
+        module.configure_model()
+        torch.manual_seed(noise)
+        fit(module, tmp_path, data=gates.data())
+        return gates.weights(module)
+
+    first, again, other = run(seed=1), run(seed=1, noise=1), run(seed=2)
+    assert gates.largest_difference(first, again) == 0, "torch's own generator was drawn from"
+    assert gates.largest_difference(first, other) > 0
+
+
+# --- Settings -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"group_size": 0},
+        {"discriminator_updates": 0},
+        {"rounds": -1},
+        {"gradient_clip": 0.0},
+        {"discriminator_batch": 1},
+        {"max_tokens_per_microbatch": 0},
+    ],
+)
+def test_settings_that_cannot_work_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        gates.module(None, **wrong)
+
+
+def test_models_are_loaded_once_and_not_before(base: Path) -> None:
+    module = gates.module(gates.full(base))
+    assert module.codec.encode_prompt("gate 1"), "the tokenizer is there at once"
+    with pytest.raises(ConfigError, match="not loaded"):
+        _ = module.models
+    module.configure_model()
+    pair = module.models
+    module.configure_model()
+    assert module.models is pair
+
+
+def test_schedules_span_the_updates_of_their_player(base: Path, tmp_path: Path) -> None:
+    schedule = CosineWithWarmup(0.0, 0.5)
+    module = gates.module(
+        gates.full(base), rounds=4, policy_schedule=schedule, discriminator_schedule=schedule, sft_schedule=Constant()
+    )
+    trainer = fit(module, tmp_path)
+    expected = [1e-3 * schedule.factor(update, 4) for update in range(4)]
+    assert trainer.logger.having("policy/learning_rate") == pytest.approx(expected)
+    first_of_each_step = [1e-3 * schedule.factor(update, 4 + 4 * 2) for update in range(0, 12, 2)]
+    assert trainer.logger.having("discriminator/learning_rate") == pytest.approx(first_of_each_step)
