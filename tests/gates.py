@@ -127,7 +127,7 @@ class Notes(Logger):
         self.rows: list[dict[str, float]] = []
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        self.rows.append(metrics)
+        self.rows.append({**metrics, "step": step})
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         pass

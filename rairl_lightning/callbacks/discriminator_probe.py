@@ -8,6 +8,7 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 
 from rairl_lightning.algorithms.phases import Phase
+from rairl_lightning.callbacks.periodic import log_once
 from rairl_lightning.errors import ConfigError
 from rairl_lightning.evaluation.reranking import reward_auroc
 from rairl_lightning.evaluation.sampling import Answered, answer_questions
@@ -63,7 +64,7 @@ class DiscriminatorProbe(Callback):
         area = reward_auroc(answered.per_question(rewards_N), answered.correct_QN)
         if not math.isnan(area):  # NaN: all rollouts right, or all wrong; nothing was learnt about D
             module.clock.heldout_auroc = area
-            module.log("discriminator/heldout_auroc", area, prog_bar=True)
+            log_once(trainer, module, {"discriminator/heldout_auroc": area})
 
     def _answers(self, trainer: Trainer, module: RAIRL) -> Answered:
         frozen = module.clock.phase is Phase.WARMUP

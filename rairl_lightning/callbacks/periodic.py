@@ -7,12 +7,20 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from lightning import Callback, LightningModule, Trainer
 
 from rairl_lightning.algorithms.phases import Phase
 from rairl_lightning.errors import ConfigError
 from rairl_lightning.module import RAIRL
 from rairl_lightning.types import Demonstration
+
+
+def log_once(trainer: Trainer, module: RAIRL, metrics: dict[str, float]) -> None:
+    """Log at this training step alone; ``module.log`` repeats a value at every later step of the epoch."""
+    trainer.callback_metrics.update({name: torch.tensor(value) for name, value in metrics.items()})
+    for logger in trainer.loggers:
+        logger.log_metrics(metrics, step=module.clock.batches - 1)
 
 
 class PeriodicEvaluation(Callback):
@@ -54,8 +62,11 @@ class PeriodicEvaluation(Callback):
         if not self.examples(trainer, split):
             warnings.warn(f"{type(self).__name__}: the {split} split is empty, nothing is evaluated.", stacklevel=2)
             return
-        metrics = self.evaluate(trainer, module, split)
-        module.log_dict({f"{split}/{name}": value for name, value in metrics.items()})
+        metrics = {f"{split}/{name}": value for name, value in self.evaluate(trainer, module, split).items()}
+        if split == "test":
+            module.log_dict(metrics)
+        else:
+            log_once(trainer, module, metrics)
 
     def examples(self, trainer: Trainer, split: str) -> Sequence[Demonstration]:
         """The first ``questions`` examples of the split."""

@@ -48,6 +48,11 @@ class GradientPenalty(ABC):
     def needs_partners(self) -> bool:
         """Whether it looks between traces of the two classes."""
 
+    @property
+    @abstractmethod
+    def differentiates_twice(self) -> bool:
+        """Whether the backbone's attention must be ``eager``: fused kernels have no second derivative."""
+
     @abstractmethod
     def trace_weights(self, labels_expert_is_one_N: Tensor) -> Tensor:
         """Weights over a whole update, ``[N]`` float32, to be sliced along with the rows; 0 skips a trace."""
@@ -81,6 +86,11 @@ class R1Penalty(GradientPenalty):
         """No."""
         return False
 
+    @property
+    def differentiates_twice(self) -> bool:
+        """Yes."""
+        return True
+
     def trace_weights(self, labels_expert_is_one_N: Tensor) -> Tensor:
         """``[N]``: positives alike."""
         return _alike(labels_expert_is_one_N.float())
@@ -107,6 +117,11 @@ class ApproximateR1(GradientPenalty):
 
     @property
     def needs_partners(self) -> bool:
+        """No."""
+        return False
+
+    @property
+    def differentiates_twice(self) -> bool:
         """No."""
         return False
 
@@ -138,6 +153,11 @@ class UnitGradient(GradientPenalty):
 
     @property
     def needs_partners(self) -> bool:
+        """Yes."""
+        return True
+
+    @property
+    def differentiates_twice(self) -> bool:
         """Yes."""
         return True
 

@@ -60,12 +60,14 @@ class RoundLoader:
         return order
 
     def __iter__(self) -> Iterator[TrainBatch]:
-        # Lightning stops fetching at len(self), so nothing after the last yield would run: the position of the next
-        # epoch is set before, not after.
-        order, size, start = self.order(), self.batch_size, self.position
-        for number in range(start, len(self)):
-            self.position = (number + 1) % len(self)
-            yield self.collate([self.demonstrations[row] for row in order[number * size : (number + 1) * size]], number)
+        order, size, count = self.order(), self.batch_size, len(self)
+        for number in range(self.position, count):
+            rows = order[number * size : (number + 1) * size]
+            batch = self.collate([self.demonstrations[row] for row in rows], number)
+            # Lightning stops fetching at len(self), so nothing after the last yield would run, and it tells only
+            # samplers the epoch: the next one is set before, not after.
+            self.epoch, self.position = (self.epoch, number + 1) if number + 1 < count else (self.epoch + 1, 0)
+            yield batch
 
     def collate(self, demonstrations: Sequence[Demonstration], number: int) -> TrainBatch:
         """Turn B demonstrations into a round's batch with its negatives."""

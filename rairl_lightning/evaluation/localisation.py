@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from rairl_lightning.functional.grid import reward_grid
@@ -15,6 +16,7 @@ from rairl_lightning.functional.localisation import (
 )
 from rairl_lightning.types import Perturbed
 
+METHODS = ("reward", "logprob_drop", "chance")
 LEVELS = ("token", "interval", "step")
 
 
@@ -37,6 +39,9 @@ def localise(
         For ``reward``, ``logprob_drop`` and ``chance`` (a random completion token): level to ``[N]`` values in [0, 1].
     """
     tokens = perturbed.tokens
+    if not len(tokens):
+        nothing = {level: torch.zeros(0, dtype=torch.float64) for level in LEVELS}
+        return {method: dict(nothing) for method in METHODS}
     mask = tokens.completion_mask
     changed = span_tokens(tokens.char_offsets, mask, perturbed.spans.to(mask.device))
     targets = (changed, interval_target(changed, mask, every), step_target(changed, mask, tokens.step_ends))

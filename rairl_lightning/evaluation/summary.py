@@ -19,16 +19,18 @@ Figures = Mapping[str, Any]
 
 
 def interval(values_Q: Tensor, seed: int) -> list[float]:
-    """``[mean, low, high]`` with a 95 % bootstrap interval over questions, rounded to 4 digits."""
+    """``[mean, low, high]`` with a 95 % bootstrap interval over questions, rounded to 4 digits; NaN without any."""
+    if not len(values_Q):
+        return [math.nan] * 3
     bounds = bootstrap_interval(values_Q, generator=torch.Generator().manual_seed(seed))
     return [round(value, 4) for value in bounds]
 
 
 def write_summary(path: Path, summary: Figures) -> None:
-    """Write the JSON under a temporary name and rename it."""
+    """Write the JSON under a temporary name and rename it; a figure that is NaN becomes null, as JSON knows no NaN."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    partial.write_text(json.dumps(_without_nan(summary), indent=2) + "\n", encoding="utf-8")
     partial.replace(path)
 
 
@@ -50,6 +52,14 @@ def print_summary(summary: Figures, console: Console | None = None) -> None:
     seconds = "  ".join(f"{name} {value:.0f}" for name, value in summary["seconds"].items())
     console.print(f"D's held-out AUROC {_cell(summary['auroc'])}   seed {summary['seed']}   commit {summary['commit']}")
     console.print(f"seconds: {seconds}", highlight=False)
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _print_rows(console: Console, title: str, columns: tuple[str, ...], rows: Figures) -> None:

@@ -9,14 +9,27 @@ import pytest
 
 from rairl_lightning import components
 from rairl_lightning.components import (
+    Advantage,
+    BatchScaling,
     BinaryCrossEntropy,
     ClippedSurrogate,
     ConstantLength,
+    Critic,
     DiscriminatorLoss,
+    EntropyBonus,
+    EstimateK2,
     Granularity,
     Interval,
+    Level,
+    MeanLogprob,
+    Pairwise,
     PerPosition,
     PolicyLoss,
+    ReadMixed,
+    RewardToGo,
+    SegmentBonus,
+    SequenceSurrogate,
+    TwoHead,
 )
 
 CLASSES = [getattr(components, name) for name in components.__all__]
@@ -55,6 +68,35 @@ def test_nested_parts_and_values():
     normalisation = {"class_path": "rairl_lightning.components.ConstantLength", "init_args": {"max_tokens": 824}}
     surrogate = instantiate(PolicyLoss, "ClippedSurrogate", epsilon_high=0.28, normalisation=normalisation)
     assert surrogate == ClippedSurrogate(epsilon_high=0.28, normalisation=ConstantLength(824))
+
+
+def part(name: str, **init_args: object) -> dict[str, object]:
+    return {"class_path": f"rairl_lightning.components.{name}", "init_args": init_args}
+
+
+@pytest.mark.parametrize(
+    ("role", "expected", "init_args"),
+    [
+        (
+            Critic,
+            TwoHead(logprob=MeanLogprob(floor=-5.0), read_out=ReadMixed(0.25), shaping_clip=2.0),
+            {
+                "logprob": part("MeanLogprob", floor=-5.0),
+                "read_out": part("ReadMixed", shaping_weight=0.25),
+                "shaping_clip": 2.0,
+            },
+        ),
+        (DiscriminatorLoss, EntropyBonus(Pairwise(0.1)), {"loss": part("Pairwise", label_smoothing=0.1)}),
+        (
+            Advantage,
+            SegmentBonus(RewardToGo(scaling=BatchScaling(eps=0.1)), Level()),
+            {"base": part("RewardToGo", scaling=part("BatchScaling", eps=0.1)), "signal": part("Level")},
+        ),
+        (PolicyLoss, SequenceSurrogate(kl=EstimateK2()), {"kl": part("EstimateK2")}),
+    ],
+)
+def test_parts_of_parts(role: type, expected: object, init_args: dict[str, object]):
+    assert instantiate(role, type(expected).__name__, **init_args) == expected
 
 
 @pytest.mark.parametrize("init_args", [{"evry": 7}, {"every": 0}, {"every": "often"}])

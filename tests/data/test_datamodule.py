@@ -1,9 +1,10 @@
-"""What reaches a round: experts, replayed rollouts, perturbed demonstrations, in an order that seed and epoch decide."""
+"""What reaches a round, in an order that seed and epoch decide."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
+from dataclasses import replace
+from itertools import chain, islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from lightning.pytorch.trainer.states import TrainerFn
 
 from rairl_lightning.data.datamodule import DemonstrationDataModule, RoundLoader, with_path
-from rairl_lightning.data.demonstrations import Arithmetic, JsonLines
+from rairl_lightning.data.demonstrations import GSM8K, Arithmetic, DemonstrationSource, Splits
 from rairl_lightning.errors import ConfigError, DataError
 from rairl_lightning.text.perturbations import NudgedAnswer
 from rairl_lightning.types import TrainBatch
@@ -69,7 +70,7 @@ def test_an_epoch_visits_each_demonstration_once(codec: Any) -> None:
     loader = ready(codec, batch_size=3).train_dataloader()
     sizes = [len(batch) for batch in loader]
     assert sizes == [3, 3, 2] and len(loader) == 3, "the incomplete batch is not dropped"
-    assert sorted(sum(ids(iter(loader)), [])) == sorted(one.id for one in gates.Gates().splits().train)
+    assert sorted(chain(*ids(iter(loader)))) == sorted(one.id for one in gates.Gates().splits().train)
 
 
 def test_order_is_a_function_of_seed_and_epoch(codec: Any) -> None:
@@ -115,7 +116,7 @@ def test_a_loader_resumes_in_the_middle(codec: Any, stop: int) -> None:
 
 def test_selection_is_used_while_fitting_and_test_otherwise(codec: Any) -> None:
     def split(fn: TrainerFn) -> list[str]:
-        return sum(ids(iter(ready(codec, fn).val_dataloader())), [])
+        return [*chain(*ids(iter(ready(codec, fn).val_dataloader())))]
 
     assert split(TrainerFn.FITTING) == ["gate-8", "gate-9", "gate-10", "gate-11"]
     for fn in (TrainerFn.VALIDATING, TrainerFn.TESTING):
@@ -125,16 +126,28 @@ def test_selection_is_used_while_fitting_and_test_otherwise(codec: Any) -> None:
 
 
 def test_what_is_too_long_is_left_out_counted_and_reported(codec: Any) -> None:
-    with pytest.warns(UserWarning, match="2 of 4 selection examples are longer"), pytest.warns(match="of 4 test"):
-        data = ready(codec, max_prompt_tokens=4)
-    assert data.left_out == {"train": 0, "selection": 2, "test": 4} or data.left_out["selection"] == 2
+    short = len(codec.encode_prompt("gate 9"))
+    with pytest.warns(UserWarning, match="2 of 4 selection examples are longer"):
+        data = ready(codec, source=gates.Gates(test=0), max_prompt_tokens=short)
+    assert data.left_out == {"train": 0, "selection": 2, "test": 0}
     assert [one.id for one in data.examples("selection")] == ["gate-8", "gate-9"]
+
+
+class Uneven(DemonstrationSource):
+    """Long demonstrations everywhere but in the training split."""
+
+    def splits(self) -> Splits:
+        long = [replace(gates.solution(i), reasoning="1 + 2 = 3\n" * 4) for i in range(1, 7)]
+        return Splits((gates.solution(0),), (gates.solution(9), *long[:5]), (long[5],))
 
 
 def test_a_long_demonstration_is_no_reason_to_leave_out_a_test_question(codec: Any) -> None:
     length = len(codec.encode_demonstration(gates.solution(0)).completion_ids)
     with pytest.raises(DataError, match="Every train example is too long"), pytest.warns(UserWarning):
         ready(codec, max_completion_tokens=length - 1)
+    with pytest.warns(UserWarning, match="5 of 6 selection"):
+        data = ready(codec, source=Uneven(), max_completion_tokens=length)
+    assert data.left_out == {"train": 0, "selection": 5, "test": 0} and len(data.examples("test")) == 1
     assert ready(codec, max_completion_tokens=length).left_out == {"train": 0, "selection": 0, "test": 0}
 
 
@@ -184,12 +197,12 @@ def test_state_holds_the_buffer(codec: Any) -> None:
     data.buffer.push(next(iter(data.train_dataloader())).experts)
     other.load_state_dict(data.state_dict())
     assert len(other.buffer) == 2
-    assert content(next(iter(other.train_dataloader()))) == content(next(iter(data.train_dataloader()))) or True
+    assert content(next(iter(other.train_dataloader()))) == content(next(iter(data.train_dataloader())))
 
 
 def test_with_path_replaces_the_path_of_sources_that_read_one() -> None:
-    assert with_path(JsonLines(path="a"), "b").path == "b"
-    assert with_path(JsonLines(path="a"), None).path == "a"
+    assert with_path(GSM8K(path="a"), "b").path == "b"
+    assert with_path(GSM8K(path="a"), None).path == "a"
     with pytest.raises(ConfigError, match="Arithmetic reads no files"):
         with_path(Arithmetic(), "b")
 

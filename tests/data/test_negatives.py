@@ -26,13 +26,17 @@ def test_spans_point_at_the_tokens_that_changed(codec: Any, demonstrations: Any)
     made = PerturbedDemonstrations([OperatorFlip(), NumberCorruption()], codec)(demonstrations, 2, random.Random(0))
     assert len(made.tokens) == len(made.kinds) == 12 and set(made.kinds) == {"OperatorFlip", "NumberCorruption"}
     marked = span_tokens(made.tokens.char_offsets, made.tokens.completion_mask, made.spans)
-    experts = [codec.encode_demonstration(demonstrations[source]) for source in made.sources]
-    for row, (trace, expert) in enumerate(zip(made.tokens.traces(), experts, strict=True)):
-        assert len(trace) == len(expert), "one token for another in this language"
-        pairs = zip(trace.completion_ids, expert.completion_ids, strict=True)
-        completion = made.tokens.completion_mask[row]
-        assert [a != b for a, b in pairs] == marked[row, completion].tolist()
-        assert trace.prompt_ids == expert.prompt_ids
+    for row, (trace, source) in enumerate(zip(made.tokens.traces(), made.sources, strict=True)):
+        expert = demonstrations[source]
+        before = render_completion(expert.reasoning, expert.answer)
+        after = codec.decode(trace.completion_ids)
+        start, stop = made.spans[row].tolist()
+        rest = len(after) - stop
+        assert after[:start] == before[:start] and after[stop:] == before[len(before) - rest :]
+        assert after[start:stop] != before[start : len(before) - rest]
+        touching = [first < stop and last > start for first, last in trace.char_offsets]
+        assert touching == marked[row, made.tokens.completion_mask[row]].tolist() and any(touching)
+        assert trace.prompt_ids == codec.encode_prompt(expert.prompt)
 
 
 def test_corruptions_are_those_of_the_same_generator(codec: Any, demonstrations: Any) -> None:

@@ -1,0 +1,102 @@
+"""The table of a run: the figures asked for, each with its interval, and a policy that is left as it was."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import gates
+import pytest
+import torch
+from lightning import Callback
+from lightning.pytorch.callbacks import Checkpoint
+
+from rairl_lightning.algorithms.phases import SFTInitialisation, Warmup
+from rairl_lightning.callbacks import FinalReport
+from rairl_lightning.module import RAIRL
+
+PASS = {"sft", "sft_continued", "rairl"}
+RULES = {"reward", "majority", "weighted", "logprob", "random", "oracle"}
+METHODS = {"reward", "logprob_drop", "chance"}
+
+
+class Snapshot(Callback):
+    """The weights as training left them; stands before the report."""
+
+    def on_train_end(self, trainer: Any, pl_module: RAIRL) -> None:
+        self.weights = gates.weights(pl_module)
+
+
+def fit(base: Path, folder: Path, *callbacks: Callback, epochs: int = 2, **settings: Any) -> Any:
+    sft = SFTInitialisation(epochs, monitor="log_likelihood")
+    optimizer = gates.optimizer(1e-4)  # an SFT that learns everything leaves nothing to compare
+    module = gates.module(
+        gates.full(base), sft=sft, rounds=2, warmup=Warmup(2), sft_optimizer=optimizer, policy_optimizer=optimizer
+    )
+    trainer = gates.trainer(folder, callbacks, limit_val_batches=1.0, **settings)
+    trainer.fit(module, datamodule=gates.data())
+    return module
+
+
+@pytest.fixture(scope="module")
+def reported(base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], RAIRL, Snapshot]:
+    folder, snapshot = tmp_path_factory.mktemp("report"), Snapshot()
+    module = fit(base, folder, snapshot, FinalReport(questions=4, samples=6, interval=5))
+    return json.loads((folder / "summary.json").read_text()), module, snapshot
+
+
+def test_the_summary_has_the_keys_asked_for(reported: Any) -> None:
+    summary, _, _ = reported
+    assert {"seed", "commit", "seconds", "pass@1", "best_of_16", "hit@1", "auroc"} <= summary.keys()
+    assert summary["pass@1"].keys() == PASS and summary["best_of_16"].keys() == RULES
+    assert summary["hit@1"].keys() == METHODS
+    assert all(one.keys() == {"greedy", "sampled"} for one in summary["pass@1"].values())
+    assert all(one.keys() == {"token", "interval", "step"} for one in summary["hit@1"].values())
+    assert {"sft", "warm-up", "adversarial", "sft_continued", "evaluation", "total"} <= summary["seconds"].keys()
+
+
+def test_every_figure_is_a_mean_within_its_interval(reported: Any) -> None:
+    summary, _, _ = reported
+    figures = [*summary["best_of_16"].values(), summary["auroc"]]
+    figures += [bounds for block in ("pass@1", "hit@1") for one in summary[block].values() for bounds in one.values()]
+    assert len(figures) == 6 + 1 + 3 * 2 + 3 * 3
+    for mean, low, high in figures:
+        assert 0 <= low <= mean <= high <= 1
+    assert summary["best_of_16"]["random"][0] == summary["pass@1"]["sft"]["sampled"][0], "the same traces"
+    assert summary["best_of_16"]["random"][0] <= summary["best_of_16"]["oracle"][0]
+
+
+def test_the_policy_is_left_as_training_left_it(reported: Any) -> None:
+    _, module, snapshot = reported
+    assert gates.largest_difference(snapshot.weights, gates.weights(module)) == 0
+    sft, rairl = (module.models.adapter_state(role) for role in ("reference", "policy"))
+    assert gates.largest_difference(sft, rairl) > 0, "negative control: there was something to put back"
+
+
+def test_sft_is_continued_for_the_time_the_rounds_took(reported: Any) -> None:
+    seconds = reported[0]["seconds"]
+    assert seconds["sft_continued"] + 0.1 >= seconds["warm-up"] + seconds["adversarial"] - 0.2
+    assert seconds["total"] + 0.3 >= sum(value for name, value in seconds.items() if name not in ("total", "install"))
+
+
+def test_a_resumed_run_reports_the_time_of_both_parts(base: Path, tmp_path: Path) -> None:
+    class Stop(Checkpoint):
+        def on_train_batch_end(self, trainer: Any, pl_module: RAIRL, *_: Any) -> None:
+            if pl_module.clock.round == 1:
+                trainer.save_checkpoint(tmp_path / "one.ckpt")
+
+    fit(base, tmp_path, FinalReport(questions=2, samples=2), Stop())
+    state = torch.load(tmp_path / "one.ckpt", weights_only=True)["callbacks"]["FinalReport"]
+    report = FinalReport()
+    report.setup(None, None, "fit")
+    assert set(state["seconds"]) == {"sft", "warm-up", "adversarial"}
+    report.load_state_dict(state)
+    assert report._seconds == state["seconds"]
+    assert time.perf_counter() - report._start == pytest.approx(state["total"], abs=0.1)
+
+
+def test_without_sft_there_is_nothing_to_compare(base: Path, tmp_path: Path) -> None:
+    fit(base, tmp_path, FinalReport(questions=2, samples=2), epochs=0)
+    assert not (tmp_path / "summary.json").exists()

@@ -1,0 +1,39 @@
+"""One line a tenth of a phase where there is no terminal."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import gates
+import pytest
+from rich.console import Console
+
+from rairl_lightning.algorithms.phases import SFTInitialisation, Warmup
+from rairl_lightning.callbacks import RoundProgress
+
+
+def lines(base: Path, folder: Path, console: Console | None = None) -> RoundProgress:
+    progress = RoundProgress()
+    if console is not None:
+        progress._console = console
+    sft = SFTInitialisation(1, monitor="log_likelihood")
+    module = gates.module(gates.full(base), sft=sft, warmup=Warmup(4), rounds=20)
+    gates.trainer(folder, [progress], limit_val_batches=1.0).fit(module, datamodule=gates.data())
+    return progress
+
+
+def test_a_log_file_gets_a_line_at_every_tenth(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines(base, tmp_path)
+    printed = [line.split() for line in capsys.readouterr().out.splitlines()]
+    adversarial = [line for line in printed if line[0] == "adversarial"]
+    assert [line[1] for line in adversarial] == [f"{round_}/20" for round_ in range(0, 21, 2)]
+    assert {line[0] for line in printed} == {"sft", "warm-up", "adversarial"}
+    for figure in ("reward", "agree", "AUROC", "KL"):
+        assert figure in adversarial[-1]
+
+
+def test_a_terminal_gets_a_bar_that_is_closed(base: Path, tmp_path: Path) -> None:
+    out = io.StringIO()
+    progress = lines(base, tmp_path, Console(file=out, force_terminal=True, width=120))
+    assert progress._progress is None and "20/20" in out.getvalue()

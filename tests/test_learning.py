@@ -1,0 +1,90 @@
+"""Does it learn? The base goes left half of the time, the expert always; only the learned reward tells the policy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gates
+import pytest
+import torch
+from torch import Tensor
+
+from rairl_lightning.algorithms.phases import Warmup
+from rairl_lightning.callbacks import DiscriminatorProbe
+from rairl_lightning.components import AnswerAgreement, ExpertsOnly, Interval, Reward, Sparse, Step
+from rairl_lightning.components.rewards import ClippedLogit
+from rairl_lightning.evaluation.sampling import answer_questions
+from rairl_lightning.module import RAIRL
+from rairl_lightning.types import TokenBatch
+
+
+@dataclass(frozen=True)
+class Nothing(Reward):
+    """Pays every trace alike."""
+
+    def __call__(self, logits_NT: Tensor, grid_NT: Tensor, tokens: TokenBatch) -> Tensor:
+        return torch.zeros_like(logits_NT)
+
+
+def share_of_left(module: RAIRL, data: Any) -> float:
+    """On test prompts, sampled as in training."""
+    policy, sampler, codec = module.models.policy, module.sampler, module.codec
+    answered = answer_questions(policy, sampler, codec, data.examples("test"), 32, seed=1)
+    return float(answered.correct_QN.double().mean())
+
+
+def trained(base: Path, folder: Path, rounds: int = 30, **settings: Any) -> tuple[RAIRL, Any]:
+    torch.manual_seed(0)
+    defaults = {
+        "rounds": rounds,
+        "group_size": 8,
+        "warmup": Warmup(40),
+        "policy_optimizer": gates.optimizer(2e-3),
+        "discriminator_optimizer": gates.optimizer(4e-3),
+    }
+    module = gates.module(gates.full(base), **{**defaults, **settings})
+    probe = DiscriminatorProbe(every_n_updates=20, questions=4, samples=16)
+    trainer = gates.trainer(folder, [probe])
+    trainer.fit(module, datamodule=gates.data(batch_size=4, replayed=8))
+    return module, trainer
+
+
+@pytest.mark.parametrize("labelling", [ExpertsOnly(), AnswerAgreement()], ids=["experts-only", "agreement"])
+def test_the_policy_follows_the_expert(base: Path, tmp_path: Path, labelling: Any) -> None:
+    module, trainer = trained(base, tmp_path, labelling=labelling)
+    heldout = trainer.logger.having("discriminator/heldout_auroc")
+    assert heldout[1] > 0.9, "the warm-up taught D to tell left from right on prompts it had not seen"
+    print("SHARE", share_of_left(module, trainer.datamodule), trainer.logger.having("discriminator/heldout_auroc"))
+    assert share_of_left(module, trainer.datamodule) > 0.9
+
+
+def test_without_reward_it_stays_where_it_was(base: Path, tmp_path: Path) -> None:
+    module, trainer = trained(base, tmp_path, reward=Nothing())
+    assert trainer.logger.having("discriminator/accuracy_expert")[-1] > 0.8, "D learns all the same"
+    print("SHARE", share_of_left(module, trainer.datamodule))
+    assert 0.3 < share_of_left(module, trainer.datamodule) < 0.7
+
+
+@pytest.mark.learning
+@pytest.mark.parametrize("granularity", [Sparse(), Interval(5), Step()])
+def test_every_granularity_teaches(base: Path, tmp_path: Path, granularity: Any) -> None:
+    module, trainer = trained(base, tmp_path, granularity=granularity)
+    print("SHARE", share_of_left(module, trainer.datamodule), trainer.logger.having("discriminator/heldout_auroc"))
+    assert share_of_left(module, trainer.datamodule) > 0.9
+
+
+@dataclass(frozen=True)
+class Opposite(ClippedLogit):
+    """Pays for what the expert does not do."""
+
+    def __call__(self, logits_NT: Tensor, grid_NT: Tensor, tokens: TokenBatch) -> Tensor:
+        return -super().__call__(logits_NT, grid_NT, tokens)
+
+
+@pytest.mark.learning
+def test_the_sign_of_the_reward_is_what_leads(base: Path, tmp_path: Path) -> None:
+    module, trainer = trained(base, tmp_path, reward=Opposite(), labelling=AnswerAgreement())
+    print("SHARE", share_of_left(module, trainer.datamodule), trainer.logger.having("discriminator/heldout_auroc"))
+    assert share_of_left(module, trainer.datamodule) < 0.2
