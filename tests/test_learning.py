@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rairl_lightning.algorithms.phases import Warmup
 from rairl_lightning.callbacks import DiscriminatorProbe
-from rairl_lightning.components import AnswerAgreement, Dense, ExpertsOnly, Interval, Reward, Sparse, Step
+from rairl_lightning.components import ExpertsOnly, Interval, Reward, Sparse, Step
 from rairl_lightning.components.rewards import ClippedLogit
 from rairl_lightning.evaluation.sampling import answer_questions
 from rairl_lightning.module import RAIRL
@@ -36,7 +36,7 @@ def share_of_left(module: RAIRL, data: Any) -> float:
 
 
 def trained(base: Path, folder: Path, rounds: int = 40, **settings: Any) -> tuple[RAIRL, Any]:
-    import os; torch.manual_seed(int(os.environ.get('SS','0')))
+    torch.manual_seed(0)
     defaults = {
         "rounds": rounds,
         "group_size": 8,
@@ -51,29 +51,30 @@ def trained(base: Path, folder: Path, rounds: int = 40, **settings: Any) -> tupl
     return module, trainer
 
 
-@pytest.mark.parametrize(
-    ("labelling", "granularity"), [(AnswerAgreement(), Dense()), (ExpertsOnly(), Sparse())], ids=["agreement", "experts"]
-)
-def test_the_policy_follows_the_expert(base: Path, tmp_path: Path, labelling: Any, granularity: Any) -> None:
-    module, trainer = trained(base, tmp_path, labelling=labelling, granularity=granularity)
+def test_the_policy_follows_the_expert(base: Path, tmp_path: Path) -> None:
+    module, trainer = trained(base, tmp_path)
     heldout = trainer.logger.having("discriminator/heldout_auroc")
     assert heldout[4] > 0.9, "the warm-up taught D to tell left from right on prompts it had not seen"
-    print("SHARE", share_of_left(module, trainer.datamodule), trainer.logger.having("discriminator/heldout_auroc"))
+    assert share_of_left(module, trainer.datamodule) > 0.9
+
+
+@pytest.mark.learning
+def test_demonstrations_alone_teach_too(base: Path, tmp_path: Path) -> None:
+    """Without label switching every rollout is a negative, those that go left included: slower."""
+    module, trainer = trained(base, tmp_path, labelling=ExpertsOnly(), warmup=Warmup(200), rounds=80)
     assert share_of_left(module, trainer.datamodule) > 0.9
 
 
 def test_without_reward_it_stays_where_it_was(base: Path, tmp_path: Path) -> None:
-    module, trainer = trained(base, tmp_path, reward=Nothing())
+    module, trainer = trained(base, tmp_path, rounds=20, reward=Nothing())
     assert trainer.logger.having("discriminator/accuracy_expert")[-1] > 0.8, "D learns all the same"
-    print("SHARE", share_of_left(module, trainer.datamodule))
     assert 0.3 < share_of_left(module, trainer.datamodule) < 0.7
 
 
 @pytest.mark.learning
-@pytest.mark.parametrize("granularity", [Interval(5), Step()])
+@pytest.mark.parametrize("granularity", [Sparse(), Interval(5), Step()])
 def test_every_granularity_teaches(base: Path, tmp_path: Path, granularity: Any) -> None:
     module, trainer = trained(base, tmp_path, granularity=granularity)
-    print("SHARE", share_of_left(module, trainer.datamodule), trainer.logger.having("discriminator/heldout_auroc"))
     assert share_of_left(module, trainer.datamodule) > 0.9
 
 
@@ -87,6 +88,5 @@ class Opposite(ClippedLogit):
 
 @pytest.mark.learning
 def test_the_sign_of_the_reward_is_what_leads(base: Path, tmp_path: Path) -> None:
-    module, trainer = trained(base, tmp_path, reward=Opposite(), labelling=AnswerAgreement())
-    print("SHARE", share_of_left(module, trainer.datamodule), trainer.logger.having("discriminator/heldout_auroc"))
+    module, trainer = trained(base, tmp_path, reward=Opposite())
     assert share_of_left(module, trainer.datamodule) < 0.2

@@ -112,13 +112,16 @@ class Stopwatch:
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self.tokens: dict[str, int] = {}
+        self.spent = 0.0  # seconds of all phases so far
 
     @contextmanager
     def __call__(self, phase: str, tokens: int = 0) -> Iterator[None]:
         """Time a block and add it, and the tokens it processes, to ``phase``."""
         start = time.perf_counter()
         yield
-        self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
+        passed = time.perf_counter() - start
+        self.spent += passed
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + passed
         self.count(phase, tokens)
 
     def count(self, phase: str, tokens: int) -> None:

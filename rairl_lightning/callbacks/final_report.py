@@ -44,7 +44,8 @@ class FinalReport(Callback):
     def __init__(self, questions: int = 256, samples: int = 16, interval: int = 15, seed: int = 0) -> None:
         self.questions, self.samples, self.interval, self.seed = questions, samples, interval, seed
         self._seconds: dict[str, float] = {}
-        self._batch_start = self._start = 0.0
+        self._phase: Phase | None = None
+        self._spent = self._start = 0.0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Start the clock."""
@@ -59,16 +60,16 @@ class FinalReport(Callback):
         self._start, self._seconds = time.perf_counter() - state_dict["total"], dict(state_dict["seconds"])
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Remember when the step began, and in which phase."""
-        self._batch_start = time.perf_counter()
+        """Remember what was spent before the step, and in which phase it is."""
         self._phase = pl_module.clock.phase if isinstance(pl_module, RAIRL) else None
+        self._spent = pl_module.stopwatch.spent if isinstance(pl_module, RAIRL) else 0.0
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Add the step to its phase; what callbacks do between steps does not count as training."""
-        if self._phase is not None:
-            self._add(self._phase.value, time.perf_counter() - self._batch_start)
+        if isinstance(pl_module, RAIRL) and self._phase is not None:
+            self._add(self._phase.value, pl_module.stopwatch.spent - self._spent)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Evaluate everything, print the tables, write the JSON."""

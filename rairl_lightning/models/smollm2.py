@@ -109,7 +109,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=DEFAULT_FOLDER, help="folder to write (default: %(default)s)")
     try:
-        print(prepare(parser.parse_args().out))
+        print(f"SmolLM2-135M-Instruct is ready in {prepare(parser.parse_args().out)}")
     except RAIRLError as error:
         print(error, file=sys.stderr)
         return error.exit_code

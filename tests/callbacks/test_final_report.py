@@ -97,6 +97,15 @@ def test_a_resumed_run_reports_the_time_of_both_parts(base: Path, tmp_path: Path
     assert time.perf_counter() - report._start == pytest.approx(state["total"], abs=0.1)
 
 
+def test_what_other_callbacks_do_is_no_training(base: Path, tmp_path: Path) -> None:
+    class Slow(Callback):
+        def on_train_batch_end(self, trainer: Any, pl_module: RAIRL, *_: Any) -> None:
+            time.sleep(0.5 if pl_module.clock.round else 0)
+
+    fit(base, tmp_path, Slow(), report := FinalReport(questions=2, samples=2))
+    assert report._seconds["adversarial"] < 2 * 0.5
+
+
 def test_without_sft_there_is_nothing_to_compare(base: Path, tmp_path: Path) -> None:
     fit(base, tmp_path, FinalReport(questions=2, samples=2), epochs=0)
     assert not (tmp_path / "summary.json").exists()

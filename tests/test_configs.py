@@ -1,0 +1,198 @@
+"""Every YAML we ship parses through our command line, builds its objects, and has no key that nothing reads."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import warnings
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from rairl_lightning.cli_parser import RAIRLCLI, ROOMS
+from rairl_lightning.data.datamodule import DemonstrationDataModule
+from rairl_lightning.errors import ConfigError
+from rairl_lightning.module import RAIRL
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIGS = ROOT / "configs"
+BASES = sorted(CONFIGS.glob("*.yaml"))
+MODELS, HARDWARE = (sorted((CONFIGS / folder).glob("*.yaml")) for folder in ("model", "hardware"))
+ON = CONFIGS / "gsm8k.yaml"  # overlays are written for it
+STACKS = [
+    *([one] for one in BASES),
+    *([ON, one] for one in [*MODELS, *HARDWARE]),
+    *([ON, model, hardware] for model in MODELS for hardware in HARDWARE),
+]
+
+
+class Built(RAIRLCLI):
+    """Parses and builds, and runs nothing."""
+
+    def _set_seed(self) -> None:
+        pass
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        pass
+
+
+def build(*files: Path, extra: tuple[str, ...] = ()) -> Built:
+    for room in ROOMS:
+        import_module(f"rairl_lightning.{room}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the Trainer, about this machine
+        return Built(DemonstrationDataModule, ["fit", *(f"--config={file}" for file in files), *extra])
+
+
+def missing(written: Any, read: Any, path: str = "") -> Iterator[str]:
+    """Paths of what is written in a YAML file and not, or differently, in the parsed configuration."""
+    if isinstance(written, Mapping):
+        for key, value in written.items():
+            yield from (missing(value, read[key], f"{path}.{key}") if key in read else [f"{path}.{key}"])
+    elif isinstance(written, list) and isinstance(read, list | tuple) and len(written) == len(read):
+        for index, (value, other) in enumerate(zip(written, read, strict=True)):
+            yield from missing(value, other, f"{path}[{index}]")
+    elif written != read and not (isinstance(written, list) and written == list(read)):
+        yield f"{path}: {written!r} became {read!r}"
+
+
+def as_dict(cli: Built) -> dict[str, Any]:
+    return yaml.safe_load(cli.parser.dump(cli.config, skip_none=False))["fit"]
+
+
+def load(file: Path) -> dict[str, Any]:
+    return yaml.safe_load(file.read_text())
+
+
+def test_there_is_something_to_check() -> None:
+    assert {one.stem for one in BASES} >= {"quickstart", "gsm8k"} and MODELS and HARDWARE
+
+
+@pytest.mark.parametrize("files", STACKS, ids=lambda files: "+".join(one.stem for one in files))
+def test_a_configuration_builds_its_objects_and_keeps_every_key(
+    files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # a run folder is relative
+    cli = build(*files)
+    assert isinstance(cli.model, RAIRL) and cli.model.pair is None, "no weights were loaded"
+    assert isinstance(cli.datamodule, DemonstrationDataModule)
+    named = [one["class_path"].split(".")[-1] for one in load(files[0])["trainer"]["callbacks"]]
+    assert set(named) <= {type(one).__name__ for one in cli.trainer.callbacks}
+    read = as_dict(cli)
+    assert list(missing(load(files[-1]), read)) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("group_size:", "group_sise:"),
+        ("perturbed_copies:", "perturbed_copy:"),
+        ("until_auroc:", "until_auroc_is:"),
+        ("max_new_tokens:", "max_tokens:"),
+        ("every_n_updates:", "every_n_update:"),
+    ],
+)
+def test_an_unknown_key_is_refused_at_any_depth(tmp_path: Path, old: str, new: str) -> None:
+    text = (CONFIGS / "quickstart.yaml").read_text()
+    assert old in text
+    (tmp_path / "wrong.yaml").write_text(text.replace(old, new, 1))
+    with pytest.raises(ConfigError):
+        build(tmp_path / "wrong.yaml")
+
+
+def test_a_key_that_was_dropped_or_changed_would_be_noticed() -> None:
+    assert list(missing({"a": {"b": 1}, "c": [2]}, {"a": {"b": 2}, "c": [2]})) == [".a.b: 1 became 2"]
+    assert list(missing({"a": {"b": 1}}, {"a": {}})) == [".a.b"]
+
+
+# --- Knobs --------------------------------------------------------------------------------------------------------
+
+
+def class_paths(value: Any) -> Iterator[tuple[str, list[str]]]:
+    """Every class of ours named in a YAML value, with the arguments it is given."""
+    if isinstance(value, Mapping):
+        path = str(value.get("class_path", ""))
+        if path.startswith("rairl_lightning."):
+            yield path, list(value.get("init_args", {}))
+        for item in value.values():
+            yield from class_paths(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from class_paths(item)
+
+
+def named_classes() -> set[type]:
+    paths = {path for file in [*BASES, *MODELS, *HARDWARE] for path, _ in class_paths(load(file))}
+    return {getattr(import_module(path.rpartition(".")[0]), path.rpartition(".")[2]) for path in paths}
+
+
+class Reads(ast.NodeVisitor):
+    """Names that code makes use of: attributes read outside of constructors, and arguments used inside of them."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+        self.inside = False
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
+        outer, self.inside = self.inside, node.name in ("__init__", "__post_init__")
+        self.generic_visit(node)
+        self.inside = outer
+
+    def visit_Attribute(self, node: ast.Attribute) -> None:
+        own = isinstance(node.value, ast.Name) and node.value.id == "self"
+        if isinstance(node.ctx, ast.Load) and not (self.inside and own):
+            self.names.add(node.attr)
+        self.generic_visit(node)
+
+    def visit_Assign(self, node: ast.Assign) -> None:
+        stored = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
+        for value in stored if self.inside else [node.value]:
+            if not (self.inside and isinstance(value, ast.Name)):  # `self.x = x` alone reads nothing
+                self.visit(value)
+
+    def visit_Name(self, node: ast.Name) -> None:
+        if self.inside and isinstance(node.ctx, ast.Load):
+            self.names.add(node.id)
+
+    def visit_Raise(self, node: ast.Raise) -> None:
+        pass  # nor does an error message
+
+    def visit_If(self, node: ast.If) -> None:
+        for part in [*node.body, *node.orelse] if self.inside else [node.test, *node.body, *node.orelse]:
+            self.visit(part)  # nor does a check
+
+
+def reads(source: str) -> set[str]:
+    visitor = Reads()
+    visitor.visit(ast.parse(source))
+    return visitor.names
+
+
+def knobs(cls: type) -> list[str]:
+    if dataclasses.is_dataclass(cls):
+        return [field.name for field in dataclasses.fields(cls)]
+    return [name for name in inspect.signature(cls).parameters if name not in ("args", "kwargs")]
+
+
+@pytest.fixture(scope="module")
+def used() -> set[str]:
+    files = (ROOT / "rairl_lightning").rglob("*.py")
+    return set().union(*(reads(file.read_text()) for file in files))
+
+
+@pytest.mark.parametrize(
+    "cls", sorted({*named_classes(), RAIRL, DemonstrationDataModule}, key=lambda one: one.__name__)
+)
+def test_no_knob_is_dead(cls: type, used: set[str]) -> None:
+    assert [name for name in knobs(cls) if name not in used] == []
+
+
+def test_a_dead_knob_would_be_noticed() -> None:
+    alive = "class A:\n def __init__(self, x):\n  self.x = x\n def f(self):\n  return self.x"
+    dead = "class A:\n def __init__(self, x):\n  if x < 1:\n   raise ValueError(x)\n  self.x, self.y = x, 1"
+    assert "x" in reads(alive) and "x" not in reads(dead)
