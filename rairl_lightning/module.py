@@ -20,10 +20,11 @@ from torch import Tensor
 from torch.optim import AdamW, Optimizer
 
 from rairl_lightning.algorithms.labelled import LabelledTraces
-from rairl_lightning.algorithms.losses import Seen, discriminator_losses, policy_losses
+from rairl_lightning.algorithms.losses import Objective, corrected, discriminator_losses, policy_losses
 from rairl_lightning.algorithms.phases import Phase, SFTInitialisation, Warmup
-from rairl_lightning.algorithms.requirements import require_probe
+from rairl_lightning.algorithms.requirements import require_one_kl, require_probe
 from rairl_lightning.algorithms.rounds import RoundsModule
+from rairl_lightning.algorithms.seen import SeenByDiscriminator, SeenByPolicy
 from rairl_lightning.algorithms.statistics import reward_statistics, rollout_statistics
 from rairl_lightning.components import (
     Advantage,
@@ -31,20 +32,28 @@ from rairl_lightning.components import (
     BinaryCrossEntropy,
     ClippedLogit,
     ClippedSurrogate,
+    Critic,
     DiscriminatorLoss,
     Fixed,
     Granularity,
     GroupNormalised,
     Interval,
     Labelling,
+    NoPenalty,
+    ParameterGroup,
     PolicyLoss,
     Pooling,
     Reward,
+    RewardPenalty,
+    SamplerCorrection,
+    SingleHead,
     TokenWeighted,
+    Uncorrected,
     UpdateBudget,
 )
 from rairl_lightning.components.schedules import Constant, CosineWithWarmup, Schedule
 from rairl_lightning.errors import ConfigError
+from rairl_lightning.functional.advantages import trajectory_mean
 from rairl_lightning.models.pair import PairSpec
 from rairl_lightning.rollouts.base import Sampler
 from rairl_lightning.text.answers import answers_agree, extract_answer
@@ -63,10 +72,13 @@ class RAIRL(RoundsModule):
         sampler: draws completions from the policy.
         granularity: where the reward is read: ``Sparse``, ``Interval``, ``Step``, ``Dense``.
         labelling: which rollouts are positives: ``AnswerAgreement``, ``ExpertsOnly``.
+        critic: from the head's outputs to logit and pay: ``SingleHead``, or ``TwoHead`` with the head ``TwoHeads``.
         discriminator_loss: what the discriminator minimises.
-        reward: how its logits pay the policy.
+        reward: how the critic's pay becomes a reward.
+        reward_penalty: what is taken from it before it becomes an advantage: ``NoPenalty``, ``KLInReward``.
         advantage: how rewards become advantages.
         policy_loss: what the policy minimises.
+        sampler_correction: of advantages, where sampler and trainer differ: ``Uncorrected``, ``TruncatedImportance``.
         pooling: from the rewards of a trace to the one number that reranking and probes rank it by.
         group_size: samples of each prompt (G), >= 1.
         rounds: adversarial rounds (paper: 500), >= 0.
@@ -92,10 +104,13 @@ class RAIRL(RoundsModule):
         sampler: Sampler,
         granularity: Granularity = Interval(),
         labelling: Labelling = AnswerAgreement(),
+        critic: Critic = SingleHead(),
         discriminator_loss: DiscriminatorLoss = BinaryCrossEntropy(),
         reward: Reward = ClippedLogit(),
+        reward_penalty: RewardPenalty = NoPenalty(),
         advantage: Advantage = GroupNormalised(),
         policy_loss: PolicyLoss = ClippedSurrogate(),
+        sampler_correction: SamplerCorrection = Uncorrected(),
         pooling: Pooling = TokenWeighted(),
         group_size: int = 8,
         rounds: int = 500,
@@ -136,9 +151,11 @@ class RAIRL(RoundsModule):
                 expected="discriminator_batch >= 2, or null for all of the round",
                 got=discriminator_batch,
             )
+        require_one_kl(reward_penalty, policy_loss)
         self.granularity, self.labelling, self.reward, self.advantage = granularity, labelling, reward, advantage
-        self.discriminator_loss, self.policy_loss = discriminator_loss, policy_loss
-        self.pooling = pooling
+        self.critic, self.policy_loss = critic, policy_loss
+        self.objective = Objective(critic, granularity, discriminator_loss)
+        self.reward_penalty, self.sampler_correction, self.pooling = reward_penalty, sampler_correction, pooling
         self.discriminator_updates, self.discriminator_batch = discriminator_updates, discriminator_batch
         self.group_size = group_size
 
@@ -154,7 +171,7 @@ class RAIRL(RoundsModule):
         self.update_discriminator(LabelledTraces.of_round(batch, rollouts, positive_N, self.codec.pad_id))
         if self.clock.phase is Phase.ADVERSARIAL:
             with self.stopwatch("score", int(rollouts.tokens.attention_mask.sum())):
-                rewards_NT = self.rewards(rollouts.tokens)
+                rewards_NT = self.penalised(self.rewards(rollouts.tokens), rollouts)
             mask_NT, grid_NT = rollouts.tokens.completion_mask, self.granularity(rollouts.tokens)
             self.update_policy(rollouts, self.advantage(rewards_NT, mask_NT, self.group_size, grid_NT))
             self.log_dict(reward_statistics(rewards_NT, mask_NT, self.group_size))
@@ -172,19 +189,16 @@ class RAIRL(RoundsModule):
 
     def update_discriminator(self, labelled: LabelledTraces) -> None:
         """Update k times, each on its own draw; the AUROC logged is that of the first draw, before it was learnt."""
-        generator = self.generator("discriminator")
-        updates = self.updates_due()
+        updates = self._updates_due()
         self.log("discriminator/updates", float(updates))
+        if updates and self.critic.needs_logprobs:
+            labelled = labelled.with_logprobs(self.policy_logprobs(labelled.tokens))
+        generator = self.generator("discriminator")
         for number in range(updates):
-            drawn = labelled.draw(self.discriminator_batch, generator)
-            seen = Seen()
+            drawn = labelled.draw(self.discriminator_batch, generator, self.objective.loss.compares_traces)
+            seen = SeenByDiscriminator()
             losses = discriminator_losses(
-                self.models.discriminator,
-                self.discriminator_loss,
-                self.granularity,
-                drawn,
-                self.max_tokens_per_microbatch,
-                seen,
+                self.models.discriminator, self.objective, drawn, self.max_tokens_per_microbatch, seen
             )
             with self.stopwatch("discriminator", int(drawn.tokens.attention_mask.sum())):
                 update = self.update_player("discriminator", losses)
@@ -193,44 +207,62 @@ class RAIRL(RoundsModule):
                 self.log_update("discriminator", update)
                 self.log_dict({f"discriminator/{name}": value for name, value in seen.statistics().items()})
 
-    def updates_due(self) -> int:
-        """Updates of the discriminator in this round; in the warm-up, which must get on, as many as are expected."""
-        if self.clock.phase is Phase.WARMUP:
-            return self.discriminator_updates.expected
-        return self.discriminator_updates.updates(self.clock.heldout_auroc)
+    def policy_logprobs(self, tokens: TokenBatch) -> Tensor:
+        """Log-probabilities under the policy as it samples now, ``[N, T]``; without gradient."""
+        with self.stopwatch("logprobs", int(tokens.attention_mask.sum())):
+            policy, temperature = self.models.policy, self.sampler.temperature
+            return policy.score(tokens, self.max_tokens_per_microbatch, temperature).logprobs
 
-    def logits(self, tokens: TokenBatch) -> Tensor:
-        """The discriminator's logits, ``[N, T]``, high for experts; without gradient."""
-        return self.models.discriminator.score(tokens, self.max_tokens_per_microbatch)
+    def pay(self, tokens: TokenBatch) -> Tensor:
+        """What the critic would pay, ``[N, T]`` on the grid, before tempering and clipping; without gradient."""
+        outputs = self.models.discriminator.score(tokens, self.max_tokens_per_microbatch)
+        return self.critic.pay(outputs, self.granularity(tokens), tokens.completion_mask)
 
     def rewards(self, tokens: TokenBatch) -> Tensor:
         """Reward of every completion token, ``[N, T]``, 0 elsewhere; without gradient."""
-        return self.reward(self.logits(tokens), self.granularity(tokens), tokens)
+        return self.reward(self.pay(tokens), self.granularity(tokens), tokens)
 
     def trace_rewards(self, tokens: TokenBatch) -> Tensor:
         """Reward of each trace, ``[N]``, pooled over its completion."""
         return self.pooling(self.rewards(tokens), self.granularity(tokens), tokens.completion_mask)
 
+    def penalised(self, rewards_NT: Tensor, rollouts: Rollouts) -> Tensor:
+        """What the policy is paid in a round: the rewards less the penalty, ``[N, T]``."""
+        tokens, reference_NT = rollouts.tokens, None
+        if self.reward_penalty.needs_reference:
+            reference, temperature = self.models.reference, self.sampler.temperature
+            reference_NT = reference.score(tokens, self.max_tokens_per_microbatch, temperature).logprobs
+        paid_NT = self.reward_penalty(rewards_NT, rollouts.logprobs, reference_NT, tokens.completion_mask)
+        self.log("reward/penalty", float(trajectory_mean(rewards_NT - paid_NT, tokens.completion_mask).mean()))
+        return paid_NT
+
     def update_policy(self, rollouts: Rollouts, advantages_NT: Tensor) -> None:
-        """One update; the rollouts are on-policy, so the sampler's log-probabilities are the old ones."""
-        totals: dict[str, Tensor] = {}
-        losses = policy_losses(
-            self.models,
-            self.policy_loss,
-            rollouts,
-            advantages_NT,
-            self.sampler.temperature,
-            self.max_tokens_per_microbatch,
-            totals,
-        )
+        """One update on the round's traces; there is only one, so they are on-policy."""
+        limit, temperature, seen = self.max_tokens_per_microbatch, self.sampler.temperature, SeenByPolicy()
         with self.stopwatch("policy", int(rollouts.tokens.attention_mask.sum())):
+            old_NT, factors_NT = corrected(self.models.policy, self.sampler_correction, rollouts, temperature, limit)
+            advantages_NT = factors_NT * advantages_NT
+            losses = policy_losses(
+                self.models, self.policy_loss, rollouts, old_NT, advantages_NT, temperature, limit, seen
+            )
             update = self.update_player("policy", losses)
         self.clock.policy_updates += 1
         self.log_update("policy", update)
-        weight = totals.pop("weight")
-        self.log_dict({f"policy/{name}": float(total / weight) for name, total in totals.items()})
+        self.log_dict(seen.statistics())
 
     # Start -----------------------------------------------------------------------------------------------------
+
+    def _updates_due(self) -> int:
+        """Updates of the discriminator in this round; in the warm-up, which must get on, as many as are expected."""
+        if self.clock.phase is Phase.WARMUP:
+            return self.discriminator_updates.expected
+        return self.discriminator_updates.updates(self.clock.heldout_auroc)
+
+    def parameter_groups(self, name: str) -> list[ParameterGroup]:
+        """The critic says what of the discriminator has settings of its own."""
+        if name != "discriminator":
+            return super().parameter_groups(name)
+        return self.critic.parameter_groups(self.models.named_trainable_parameters("discriminator"))
 
     def planned_updates(self) -> dict[str, int]:
         """What the schedules span."""

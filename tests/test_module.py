@@ -256,7 +256,7 @@ def after_one_round(base: Path, folder: Path, **settings: Any) -> dict[str, Tens
 class WeighsEachMicroBatch(BinaryCrossEntropy):
     """Wrong on purpose: averages within a micro-batch."""
 
-    def __call__(self, logits_NT: Tensor, labels_N: Tensor, grid_NT: Tensor, weights_N: Tensor) -> Tensor:
+    def __call__(self, logits_NT: Tensor, labels_N: Tensor, grid_NT: Tensor, weights_N: Tensor, *_: Any) -> Tensor:
         return super().__call__(logits_NT, labels_N, grid_NT, self.trace_weights(labels_N, grid_NT.sum(dim=1)))
 
 

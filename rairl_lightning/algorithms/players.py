@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from rairl_lightning.algorithms.base import PairModule
 from rairl_lightning.algorithms.optimisation import OptimizerFactory, Player, Update
+from rairl_lightning.components.critics import ParameterGroup
 from rairl_lightning.components.schedules import Schedule
 from rairl_lightning.errors import ConfigError
 from rairl_lightning.models.pair import PairSpec
@@ -48,12 +49,17 @@ class PlayersModule(PairModule):
         """Updates of each player in the whole run, which its schedule spans."""
         raise NotImplementedError
 
+    def parameter_groups(self, name: str) -> list[ParameterGroup]:
+        """What a player moves, and what of it has settings of its own."""
+        moved = self.models.trainable_parameters("discriminator" if name == "discriminator" else "policy")
+        return [ParameterGroup(moved, 1.0, {})]
+
     def configure_optimizers(self) -> tuple[list[Optimizer], list[Any]]:
         """One optimiser and one schedule a player."""
         updates = self.planned_updates()
         for name, (factory, schedule) in self.factories.items():
-            parameters = self.models.trainable_parameters("discriminator" if name == "discriminator" else "policy")
-            self.players[name] = Player.build(name, parameters, factory, schedule, updates[name], self.gradient_clip)
+            groups = self.parameter_groups(name)
+            self.players[name] = Player.build(name, groups, factory, schedule, updates[name], self.gradient_clip)
         return [p.optimizer for p in self.players.values()], [p.scheduler for p in self.players.values()]
 
     def update_player(self, name: str, losses: Iterable[Tensor]) -> Update:

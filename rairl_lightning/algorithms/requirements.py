@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from rairl_lightning.components.base import PolicyLoss
+from rairl_lightning.components.divergences import RewardPenalty
 from rairl_lightning.errors import ConfigError
 
 
@@ -19,4 +21,19 @@ def require_probe(callbacks: Iterable[object]) -> None:
             expected="a callback that measures it",
             got="none",
             remedy="add rairl_lightning.callbacks.DiscriminatorProbe to trainer.callbacks, or use Fixed",
+        )
+
+
+def require_one_kl(penalty: RewardPenalty, loss: PolicyLoss) -> None:
+    """The KL to the reference is in the reward or in the loss.
+
+    Raises:
+        ConfigError: it is in both.
+    """
+    if penalty.needs_reference and loss.needs_reference:
+        raise ConfigError(
+            "The KL to the reference counts twice: in reward_penalty and in policy_loss.",
+            expected="one of the two",
+            got=f"{penalty} and {loss}",
+            remedy="set policy_loss.init_args.kl_coef: 0, or use NoPenalty",
         )
