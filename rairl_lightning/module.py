@@ -22,7 +22,7 @@ from torch.optim import AdamW, Optimizer
 from rairl_lightning.algorithms.labelled import LabelledTraces
 from rairl_lightning.algorithms.losses import Objective, corrected, discriminator_losses, policy_losses
 from rairl_lightning.algorithms.phases import Phase, SFTInitialisation, Warmup
-from rairl_lightning.algorithms.requirements import require_one_kl, require_probe
+from rairl_lightning.algorithms.requirements import require_attention, require_one_kl, require_probe
 from rairl_lightning.algorithms.rounds import RoundsModule
 from rairl_lightning.algorithms.seen import SeenByDiscriminator, SeenByPolicy
 from rairl_lightning.algorithms.statistics import reward_statistics, rollout_statistics
@@ -35,6 +35,7 @@ from rairl_lightning.components import (
     Critic,
     DiscriminatorLoss,
     Fixed,
+    GradientPenalty,
     Granularity,
     GroupNormalised,
     Interval,
@@ -74,6 +75,7 @@ class RAIRL(RoundsModule):
         labelling: which rollouts are positives: ``AnswerAgreement``, ``ExpertsOnly``.
         critic: from the head's outputs to logit and pay: ``SingleHead``, or ``TwoHead`` with the head ``TwoHeads``.
         discriminator_loss: what the discriminator minimises.
+        discriminator_penalty: on its gradient: ``UnitGradient``, ``R1Penalty``, ``ApproximateR1``, or null.
         reward: how the critic's pay becomes a reward.
         reward_penalty: what is taken from it before it becomes an advantage: ``NoPenalty``, ``KLInReward``.
         advantage: how rewards become advantages.
@@ -106,6 +108,7 @@ class RAIRL(RoundsModule):
         labelling: Labelling = AnswerAgreement(),
         critic: Critic = SingleHead(),
         discriminator_loss: DiscriminatorLoss = BinaryCrossEntropy(),
+        discriminator_penalty: GradientPenalty | None = None,
         reward: Reward = ClippedLogit(),
         reward_penalty: RewardPenalty = NoPenalty(),
         advantage: Advantage = GroupNormalised(),
@@ -154,7 +157,7 @@ class RAIRL(RoundsModule):
         require_one_kl(reward_penalty, policy_loss)
         self.granularity, self.labelling, self.reward, self.advantage = granularity, labelling, reward, advantage
         self.critic, self.policy_loss = critic, policy_loss
-        self.objective = Objective(critic, granularity, discriminator_loss)
+        self.objective = Objective(critic, granularity, discriminator_loss, discriminator_penalty)
         self.reward_penalty, self.sampler_correction, self.pooling = reward_penalty, sampler_correction, pooling
         self.discriminator_updates, self.discriminator_batch = discriminator_updates, discriminator_batch
         self.group_size = group_size
@@ -193,12 +196,12 @@ class RAIRL(RoundsModule):
         self.log("discriminator/updates", float(updates))
         if updates and self.critic.needs_logprobs:
             labelled = labelled.with_logprobs(self.policy_logprobs(labelled.tokens))
-        generator = self.generator("discriminator")
+        generator, noise = self.generator("discriminator"), self.generator("penalty")
         for number in range(updates):
             drawn = labelled.draw(self.discriminator_batch, generator, self.objective.loss.compares_traces)
             seen = SeenByDiscriminator()
             losses = discriminator_losses(
-                self.models.discriminator, self.objective, drawn, self.max_tokens_per_microbatch, seen
+                self.models.discriminator, self.objective, drawn, self.max_tokens_per_microbatch, seen, noise
             )
             with self.stopwatch("discriminator", int(drawn.tokens.attention_mask.sum())):
                 update = self.update_player("discriminator", losses)
@@ -273,3 +276,5 @@ class RAIRL(RoundsModule):
         """Refuse what only the whole configuration shows to be impossible."""
         if self.discriminator_updates.needs_auroc:
             require_probe(self.trainer.callbacks)  # type: ignore[attr-defined]
+        if self.objective.penalty is not None:
+            require_attention(self.objective.penalty, self.models.discriminator.attention)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from rairl_lightning.algorithms.labelled import LabelledTraces
+from rairl_lightning.algorithms.penalty import penalty_losses
 from rairl_lightning.algorithms.seen import SeenByDiscriminator, SeenByPolicy
 from rairl_lightning.components.base import DiscriminatorLoss, Granularity, PolicyLoss
 from rairl_lightning.components.corrections import SamplerCorrection
 from rairl_lightning.components.critics import Critic
+from rairl_lightning.components.penalties import GradientPenalty
 from rairl_lightning.functional.batching import local_rivals, token_budget_split
 from rairl_lightning.models.discriminator import Discriminator
 from rairl_lightning.models.pair import ModelPair
@@ -27,11 +30,13 @@ class Objective:
         critic: from its outputs to its logit.
         granularity: where the logit is read.
         loss: what it costs.
+        penalty: on its gradient, or None.
     """
 
     critic: Critic
     granularity: Granularity
     loss: DiscriminatorLoss
+    penalty: GradientPenalty | None = None
 
 
 def discriminator_losses(
@@ -40,6 +45,7 @@ def discriminator_losses(
     drawn: LabelledTraces,
     max_tokens: int,
     seen: SeenByDiscriminator,
+    generator: torch.Generator,
 ) -> Iterator[Tensor]:
     """Shares of the discriminator's loss on ``drawn``.
 
@@ -49,6 +55,7 @@ def discriminator_losses(
         drawn: M labelled traces.
         max_tokens: padded tokens of one micro-batch.
         seen: filled with the scores and statistics of this very forward pass.
+        generator: of the penalty alone.
 
     Yields:
         One scalar with gradient for each micro-batch.
@@ -66,6 +73,12 @@ def discriminator_losses(
         logits_NT = critic.logits(outputs, old_NT, grid_NT, mask_NT)
         seen.add(rows, critic.pay(outputs.detach(), grid_NT, mask_NT), logits_NT, grid_NT)
         yield loss(logits_NT, labels_M[rows], grid_NT, weights_M[rows], local_rivals(rivals_M, rows))
+    if objective.penalty is not None:
+        for share in penalty_losses(
+            discriminator, critic, granularity, objective.penalty, drawn, max_tokens, generator
+        ):
+            seen.add_penalty(share)
+            yield share
 
 
 def corrected(

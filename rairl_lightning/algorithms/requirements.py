@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from rairl_lightning.components.base import PolicyLoss
 from rairl_lightning.components.divergences import RewardPenalty
+from rairl_lightning.components.penalties import GradientPenalty
 from rairl_lightning.errors import ConfigError
 
 
@@ -36,4 +37,19 @@ def require_one_kl(penalty: RewardPenalty, loss: PolicyLoss) -> None:
             expected="one of the two",
             got=f"{penalty} and {loss}",
             remedy="set policy_loss.init_args.kl_coef: 0, or use NoPenalty",
+        )
+
+
+def require_attention(penalty: GradientPenalty, attention: str) -> None:
+    """The discriminator's attention can be differentiated as often as the penalty does.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    if penalty.differentiates_twice and attention != "eager":
+        raise ConfigError(
+            f"{type(penalty).__name__} differentiates twice, which fused attention kernels cannot.",
+            expected="attn_implementation: eager in the discriminator's backbone",
+            got=attention,
+            remedy="set it, or use ApproximateR1, which works with any",
         )

@@ -50,6 +50,10 @@ class SeenByDiscriminator:
         for name, value in discriminator_statistics(logits_NT, labels_N, grid_NT, self.weights_M[rows] * new).items():
             self.sums[name] = self.sums.get(name, 0.0) + value
 
+    def add_penalty(self, share: Tensor) -> None:
+        """Share of one micro-batch in the gradient penalty."""
+        self.sums["penalty"] = self.sums.get("penalty", 0.0) + share.detach()
+
     def statistics(self) -> dict[str, float]:
         """Accuracy and mean logit of each class, and the AUROC of the traces' mean pay, overall and within prompts."""
         rows, scores = torch.cat(self.rows), torch.cat(self.scores)

@@ -29,13 +29,13 @@ class HeadInputs:
     Attributes:
         hidden_NTH: last hidden states, float32.
         tokens: the N traces.
-        embedding: ids to input embeddings.
+        embedding: the tokens' ids to their input embeddings.
         lm_head: hidden states to vocabulary logits; only there if the head's spec asks for it.
     """
 
     hidden_NTH: Tensor
     tokens: TokenBatch
-    embedding: nn.Module
+    embedding: Callable[[Tensor], Tensor]
     lm_head: Callable[[Tensor], Tensor]
 
 
