@@ -7,6 +7,9 @@ INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 FAST := -m "not slow and not learning and not smollm2 and not gpu"
 
+# Threads that sleep while they wait: spinning ones made small models up to 50 times slower on a shared machine.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 .DEFAULT_GOAL := help
 .PHONY: help quickstart test lint check learning smollm2 clean
 

@@ -73,6 +73,11 @@ class PairModule(LightningModule):
             self.pair = self.pair_spec.build(self.trainer.strategy.root_device if self._trainer is not None else "cpu")
             self.pair.train()  # loaded in evaluation mode, in which Lightning leaves it: no checkpointing, no dropout
 
+    def on_fit_start(self) -> None:
+        """Put both players in training mode, which activation checkpointing needs; there is no dropout by default."""
+        self.models.policy.train()
+        self.models.discriminator.train()
+
     def generator(self, purpose: str) -> torch.Generator:
         """Randomness of this training step: a function of seed, step, rank and purpose, so resuming needs no state."""
         return torch.Generator(device=self.device).manual_seed(self._step_seed(purpose))

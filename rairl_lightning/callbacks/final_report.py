@@ -148,7 +148,7 @@ class FinalReport(Callback):
         hits = localise(perturbed, module.pay(tokens), module.granularity(tokens), logprobs_NT, self.interval)
         rules = rerank(answered, rewards_QN)
         return {
-            "best_of_16": {name: interval(values, self.seed) for name, values in rules.items()},
+            f"best_of_{self.samples}": {name: interval(values, self.seed) for name, values in rules.items()},
             "hit@1": {
                 method: {level: interval(values, self.seed) for level, values in levels.items()}
                 for method, levels in hits.items()

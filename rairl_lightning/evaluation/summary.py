@@ -48,7 +48,9 @@ def print_summary(summary: Figures, console: Console | None = None) -> None:
     console = console or Console()
     for title, columns, rows in sections:
         _print_rows(console, title, columns, rows)
-    _print_rows(console, "Best of 16", ("right",), {name: {"right": v} for name, v in summary["best_of_16"].items()})
+    samples = summary["samples"]
+    chosen = {name: {"right": bounds} for name, bounds in summary[f"best_of_{samples}"].items()}
+    _print_rows(console, f"Best of {samples}", ("right",), chosen)
     seconds = "  ".join(f"{name} {value:.0f}" for name, value in summary["seconds"].items())
     console.print(f"D's held-out AUROC {_cell(summary['auroc'])}   seed {summary['seed']}   commit {summary['commit']}")
     console.print(f"seconds: {seconds}", highlight=False)

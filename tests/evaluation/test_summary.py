@@ -12,6 +12,7 @@ from rairl_lightning.evaluation.summary import interval, print_summary, write_su
 FIGURE = [0.612, 0.55, 0.671]
 SUMMARY = {
     "seed": 3,
+    "samples": 16,
     "commit": "abc",
     "seconds": {"total": 61.0},
     "pass@1": {name: {"greedy": FIGURE, "sampled": FIGURE} for name in ("sft", "sft_continued", "rairl")},
