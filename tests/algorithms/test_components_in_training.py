@@ -15,6 +15,7 @@ import pytest
 import torch
 import yaml
 from lightning import Callback
+from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
 from rairl_lightning import components
@@ -35,6 +36,7 @@ from rairl_lightning.components import (
     NoLogprob,
     Pairwise,
     R1Penalty,
+    ReadF,
     SamplerCorrection,
     SingleHead,
     TruncatedImportance,
@@ -379,6 +381,27 @@ def test_a_discriminator_that_pauses_is_still_measured(base: Path, tmp_path: Pat
 
     fit(module, tmp_path, [Probe(every_n_updates=2)])
     assert module.clock.discriminator_updates == 0 and measured == [2, 4]
+
+
+class SavesInTheMiddle(Checkpoint):
+    def on_train_batch_end(self, trainer: Any, pl_module: RAIRL, *_: Any) -> None:
+        if pl_module.clock.round == 1:
+            trainer.save_checkpoint(Path(trainer.default_root_dir) / "middle.ckpt")
+
+
+def test_two_heads_resume_and_travel_as_adapters(base: Path, tmp_path: Path) -> None:
+    pair, critic = gates.shared(base), TwoHead(read_out=ReadF())
+    pair = replace(pair, head=TwoHeads(ExpectationHead(8), LinearHead()))
+    straight = trained(pair, tmp_path, [SavesInTheMiddle()], critic=critic, rounds=2)
+    module = gates.module(pair, critic=critic, rounds=2, warmup=Warmup(2))
+    trainer = gates.trainer(tmp_path)
+    trainer.fit(module, datamodule=gates.data(), ckpt_path=tmp_path / "middle.ckpt")
+    assert module.clock.round == 2 and gates.largest_difference(straight, gates.weights(module)) == 0
+    module.models.save_adapters(tmp_path / "adapters")
+    other = gates.module(pair, critic=critic)
+    other.configure_model()
+    other.models.load_adapters(tmp_path / "adapters")
+    assert gates.largest_difference(gates.weights(module), gates.weights(other)) == 0
 
 
 # --- What cannot work is refused at the start ---------------------------------------------------------------------
