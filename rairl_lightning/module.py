@@ -12,21 +12,19 @@ Departures from the paper, each switched by the configuration:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
-from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
 
-from rairl_lightning.algorithms.base import STATE_KEY, PairModule
 from rairl_lightning.algorithms.labelled import LabelledTraces
-from rairl_lightning.algorithms.losses import Seen, discriminator_losses, policy_losses
-from rairl_lightning.algorithms.optimisation import Player, Update
+from rairl_lightning.algorithms.losses import Objective, corrected, discriminator_losses, policy_losses
 from rairl_lightning.algorithms.phases import Phase, SFTInitialisation, Warmup
-from rairl_lightning.algorithms.sft import BestEpoch, sft_losses
+from rairl_lightning.algorithms.requirements import require_attention, require_one_kl, require_probe
+from rairl_lightning.algorithms.rounds import RoundsModule
+from rairl_lightning.algorithms.seen import SeenByDiscriminator, SeenByPolicy
 from rairl_lightning.algorithms.statistics import reward_statistics, rollout_statistics
 from rairl_lightning.components import (
     Advantage,
@@ -34,13 +32,25 @@ from rairl_lightning.components import (
     BinaryCrossEntropy,
     ClippedLogit,
     ClippedSurrogate,
+    Critic,
     DiscriminatorLoss,
+    Fixed,
+    GradientPenalty,
     Granularity,
     GroupNormalised,
     Interval,
     Labelling,
+    NoPenalty,
+    ParameterGroup,
     PolicyLoss,
+    Pooling,
     Reward,
+    RewardPenalty,
+    SamplerCorrection,
+    SingleHead,
+    TokenWeighted,
+    Uncorrected,
+    UpdateBudget,
 )
 from rairl_lightning.components.schedules import Constant, CosineWithWarmup, Schedule
 from rairl_lightning.errors import ConfigError
@@ -55,7 +65,7 @@ def _adamw(parameters: Any) -> Optimizer:
     return AdamW(parameters, lr=1e-6, betas=(0.9, 0.99), weight_decay=0.1)
 
 
-class RAIRL(PairModule):
+class RAIRL(RoundsModule):
     """Reasoning Adversarial Inverse Reinforcement Learning.
 
     Args:
@@ -63,13 +73,19 @@ class RAIRL(PairModule):
         sampler: draws completions from the policy.
         granularity: where the reward is read: ``Sparse``, ``Interval``, ``Step``, ``Dense``.
         labelling: which rollouts are positives: ``AnswerAgreement``, ``ExpertsOnly``.
+        critic: from the head's outputs to logit and pay: ``SingleHead``, or ``TwoHead`` with the head ``TwoHeads``.
         discriminator_loss: what the discriminator minimises.
-        reward: how its logits pay the policy.
+        discriminator_penalty: on its gradient: ``UnitGradient``, ``R1Penalty``, ``ApproximateR1``, or null.
+        reward: how the critic's pay becomes a reward.
+        reward_penalty: what is taken from it before it becomes an advantage: ``NoPenalty``, ``KLInReward``.
         advantage: how rewards become advantages.
         policy_loss: what the policy minimises.
+        sampler_correction: of advantages, where sampler and trainer differ: ``Uncorrected``, ``TruncatedImportance``.
+        pooling: from the rewards of a trace to the one number that reranking and probes rank it by.
         group_size: samples of each prompt (G), >= 1.
         rounds: adversarial rounds (paper: 500), >= 0.
-        discriminator_updates: updates of the discriminator a round (k; paper: 3), >= 1.
+        discriminator_updates: updates of the discriminator a round (k): ``Fixed`` (paper: 3), or ``AurocBand``, which
+            needs a ``DiscriminatorProbe``.
         discriminator_batch: traces an update draws, half of them positive; null takes all of the round.
         sft: optional SFT initialisation.
         warmup: discriminator updates before the policy moves.
@@ -77,7 +93,7 @@ class RAIRL(PairModule):
         discriminator_optimizer: likewise for adapter and head of the discriminator.
         sft_optimizer: for the SFT initialisation.
         policy_schedule: learning-rate factor over ``rounds`` updates.
-        discriminator_schedule: learning-rate factor over warm-up and ``rounds * discriminator_updates`` updates.
+        discriminator_schedule: learning-rate factor over the warm-up's and ``rounds`` times the expected updates.
         sft_schedule: learning-rate factor in the SFT initialisation.
         gradient_clip: largest gradient norm of either player (paper: 1.0), > 0.
         max_tokens_per_microbatch: padded tokens in a model at once; bounds memory, changes no gradient.
@@ -90,13 +106,18 @@ class RAIRL(PairModule):
         sampler: Sampler,
         granularity: Granularity = Interval(),
         labelling: Labelling = AnswerAgreement(),
+        critic: Critic = SingleHead(),
         discriminator_loss: DiscriminatorLoss = BinaryCrossEntropy(),
+        discriminator_penalty: GradientPenalty | None = None,
         reward: Reward = ClippedLogit(),
+        reward_penalty: RewardPenalty = NoPenalty(),
         advantage: Advantage = GroupNormalised(),
         policy_loss: PolicyLoss = ClippedSurrogate(),
+        sampler_correction: SamplerCorrection = Uncorrected(),
+        pooling: Pooling = TokenWeighted(),
         group_size: int = 8,
         rounds: int = 500,
-        discriminator_updates: int = 3,
+        discriminator_updates: UpdateBudget = Fixed(3),
         discriminator_batch: int | None = None,
         sft: SFTInitialisation = SFTInitialisation(),
         warmup: Warmup = Warmup(),
@@ -110,32 +131,36 @@ class RAIRL(PairModule):
         max_tokens_per_microbatch: int = 16384,
         seed: int = 0,
     ) -> None:
-        super().__init__(pair, sampler, max_tokens_per_microbatch, seed)
-        if min(group_size, discriminator_updates) < 1 or rounds < 0 or gradient_clip <= 0:
-            raise ConfigError(
-                "R-AIRL cannot run with these settings.",
-                expected="group_size, discriminator_updates >= 1; rounds >= 0; gradient_clip > 0",
-                got=f"{group_size}, {discriminator_updates}; {rounds}; {gradient_clip}",
-            )
+        super().__init__(
+            sft,
+            warmup,
+            rounds,
+            pair=pair,
+            sampler=sampler,
+            factories={
+                "policy": (policy_optimizer, policy_schedule),
+                "discriminator": (discriminator_optimizer, discriminator_schedule),
+                "sft": (sft_optimizer, sft_schedule),
+            },
+            gradient_clip=gradient_clip,
+            max_tokens_per_microbatch=max_tokens_per_microbatch,
+            seed=seed,
+        )
+        if group_size < 1:
+            raise ConfigError("A prompt needs samples.", expected="group_size >= 1", got=group_size)
         if discriminator_batch is not None and discriminator_batch < 2:
             raise ConfigError(
                 "A discriminator update needs traces of both classes.",
                 expected="discriminator_batch >= 2, or null for all of the round",
                 got=discriminator_batch,
             )
+        require_one_kl(reward_penalty, policy_loss)
         self.granularity, self.labelling, self.reward, self.advantage = granularity, labelling, reward, advantage
-        self.discriminator_loss, self.policy_loss = discriminator_loss, policy_loss
-        self.group_size, self.rounds = group_size, rounds
+        self.critic, self.policy_loss = critic, policy_loss
+        self.objective = Objective(critic, granularity, discriminator_loss, discriminator_penalty)
+        self.reward_penalty, self.sampler_correction, self.pooling = reward_penalty, sampler_correction, pooling
         self.discriminator_updates, self.discriminator_batch = discriminator_updates, discriminator_batch
-        self.sft, self.warmup, self.gradient_clip = sft, warmup, gradient_clip
-        self.factories = {
-            "policy": (policy_optimizer, policy_schedule),
-            "discriminator": (discriminator_optimizer, discriminator_schedule),
-            "sft": (sft_optimizer, sft_schedule),
-        }
-        self.best_epoch = BestEpoch(sft.patience)
-        self.players: dict[str, Player] = {}
-        self.clock.phase = self._first_phase()
+        self.group_size = group_size
 
     # The algorithm ---------------------------------------------------------------------------------------------
 
@@ -149,9 +174,9 @@ class RAIRL(PairModule):
         self.update_discriminator(LabelledTraces.of_round(batch, rollouts, positive_N, self.codec.pad_id))
         if self.clock.phase is Phase.ADVERSARIAL:
             with self.stopwatch("score", int(rollouts.tokens.attention_mask.sum())):
-                rewards_NT = self.rewards(rollouts.tokens)
-            mask_NT = rollouts.tokens.completion_mask
-            self.update_policy(rollouts, self.advantage(rewards_NT, mask_NT, self.group_size))
+                rewards_NT = self.penalised(self.rewards(rollouts.tokens), rollouts)
+            mask_NT, grid_NT = rollouts.tokens.completion_mask, self.granularity(rollouts.tokens)
+            self.update_policy(rollouts, self.advantage(rewards_NT, mask_NT, self.group_size, grid_NT))
             self.log_dict(reward_statistics(rewards_NT, mask_NT, self.group_size))
         self.log_dict(self.stopwatch.metrics())
         self.advance()
@@ -167,156 +192,89 @@ class RAIRL(PairModule):
 
     def update_discriminator(self, labelled: LabelledTraces) -> None:
         """Update k times, each on its own draw; the AUROC logged is that of the first draw, before it was learnt."""
-        generator = self.generator("discriminator")
-        for number in range(self.discriminator_updates):
-            drawn = labelled.draw(self.discriminator_batch, generator)
-            seen = Seen()
+        updates = self._updates_due()
+        self.log("discriminator/updates", float(updates))
+        if updates and self.critic.needs_logprobs:
+            labelled = labelled.with_logprobs(self.policy_logprobs(labelled.tokens))
+        generator, noise = self.generator("discriminator"), self.generator("penalty")
+        for number in range(updates):
+            drawn = labelled.draw(self.discriminator_batch, generator, self.objective.loss.compares_traces)
+            seen = SeenByDiscriminator()
             losses = discriminator_losses(
-                self.models.discriminator,
-                self.discriminator_loss,
-                self.granularity,
-                drawn,
-                self.max_tokens_per_microbatch,
-                seen,
+                self.models.discriminator, self.objective, drawn, self.max_tokens_per_microbatch, seen, noise
             )
             with self.stopwatch("discriminator", int(drawn.tokens.attention_mask.sum())):
-                update = self._update("discriminator", losses)
+                update = self.update_player("discriminator", losses)
             self.clock.discriminator_updates += 1
             if number == 0:
                 self.log_update("discriminator", update)
                 self.log_dict({f"discriminator/{name}": value for name, value in seen.statistics().items()})
 
-    def logits(self, tokens: TokenBatch) -> Tensor:
-        """The discriminator's logits, ``[N, T]``, high for experts; without gradient."""
-        return self.models.discriminator.score(tokens, self.max_tokens_per_microbatch)
+    def policy_logprobs(self, tokens: TokenBatch) -> Tensor:
+        """Log-probabilities under the policy as it samples now, ``[N, T]``; without gradient."""
+        with self.stopwatch("logprobs", int(tokens.attention_mask.sum())):
+            policy, temperature = self.models.policy, self.sampler.temperature
+            return policy.score(tokens, self.max_tokens_per_microbatch, temperature).logprobs
+
+    def pay(self, tokens: TokenBatch) -> Tensor:
+        """What the critic would pay, ``[N, T]`` on the grid, before tempering and clipping; without gradient."""
+        outputs = self.models.discriminator.score(tokens, self.max_tokens_per_microbatch)
+        return self.critic.pay(outputs, self.granularity(tokens), tokens.completion_mask)
 
     def rewards(self, tokens: TokenBatch) -> Tensor:
         """Reward of every completion token, ``[N, T]``, 0 elsewhere; without gradient."""
-        return self.reward(self.logits(tokens), self.granularity(tokens), tokens)
+        return self.reward(self.pay(tokens), self.granularity(tokens), tokens)
 
     def trace_rewards(self, tokens: TokenBatch) -> Tensor:
-        """Reward of each trace, ``[N]``: the mean over its completion, as in the advantage."""
-        return trajectory_mean(self.rewards(tokens), tokens.completion_mask)
+        """Reward of each trace, ``[N]``, pooled over its completion."""
+        return self.pooling(self.rewards(tokens), self.granularity(tokens), tokens.completion_mask)
+
+    def penalised(self, rewards_NT: Tensor, rollouts: Rollouts) -> Tensor:
+        """What the policy is paid in a round: the rewards less the penalty, ``[N, T]``."""
+        tokens, reference_NT = rollouts.tokens, None
+        if self.reward_penalty.needs_reference:
+            reference, temperature = self.models.reference, self.sampler.temperature
+            reference_NT = reference.score(tokens, self.max_tokens_per_microbatch, temperature).logprobs
+        paid_NT = self.reward_penalty(rewards_NT, rollouts.logprobs, reference_NT, tokens.completion_mask)
+        self.log("reward/penalty", float(trajectory_mean(rewards_NT - paid_NT, tokens.completion_mask).mean()))
+        return paid_NT
 
     def update_policy(self, rollouts: Rollouts, advantages_NT: Tensor) -> None:
-        """One update; the rollouts are on-policy, so the sampler's log-probabilities are the old ones."""
-        totals: dict[str, Tensor] = {}
-        losses = policy_losses(
-            self.models,
-            self.policy_loss,
-            rollouts,
-            advantages_NT,
-            self.sampler.temperature,
-            self.max_tokens_per_microbatch,
-            totals,
-        )
+        """One update on the round's traces; there is only one, so they are on-policy."""
+        limit, temperature, seen = self.max_tokens_per_microbatch, self.sampler.temperature, SeenByPolicy()
         with self.stopwatch("policy", int(rollouts.tokens.attention_mask.sum())):
-            update = self._update("policy", losses)
+            old_NT, factors_NT = corrected(self.models.policy, self.sampler_correction, rollouts, temperature, limit)
+            advantages_NT = factors_NT * advantages_NT
+            losses = policy_losses(
+                self.models, self.policy_loss, rollouts, old_NT, advantages_NT, temperature, limit, seen
+            )
+            update = self.update_player("policy", losses)
         self.clock.policy_updates += 1
         self.log_update("policy", update)
-        weight = totals.pop("weight")
-        self.log_dict({f"policy/{name}": float(total / weight) for name, total in totals.items()})
+        self.log_dict(seen.statistics())
 
-    # SFT initialisation and phases -----------------------------------------------------------------------------
+    # Start -----------------------------------------------------------------------------------------------------
 
-    def sft_step(self, batch: TrainBatch) -> dict[str, TokenBatch]:
-        """One supervised step on the batch's demonstrations; nothing to replay."""
-        with self.stopwatch("sft", int(batch.experts.attention_mask.sum())):
-            losses = sft_losses(self.models.policy, batch.experts, self.max_tokens_per_microbatch)
-            self.log_update("sft", self._update("sft", losses))
-        self.log_dict(self.stopwatch.metrics())
-        return {}
+    def _updates_due(self) -> int:
+        """Updates of the discriminator in this round; in the warm-up, which must get on, as many as are expected."""
+        if self.clock.phase is Phase.WARMUP:
+            return self.discriminator_updates.expected
+        return self.discriminator_updates.updates(self.clock.heldout_auroc)
 
-    def on_train_epoch_end(self) -> None:
-        """Close an epoch of the SFT initialisation, and the phase with its last."""
-        if self.clock.phase is not Phase.SFT:
-            return
-        self.clock.sft_epoch += 1
-        metric = f"selection/{self.sft.monitor}"
-        if metric not in self.trainer.callback_metrics:
-            raise ConfigError(
-                f"The SFT initialisation chooses its epoch by {metric}, which was not computed.",
-                expected="a validation after every epoch",
-                remedy="set trainer.check_val_every_n_epoch: 1 and trainer.limit_val_batches above 0",
-            )
-        self.best_epoch.offer(float(self.trainer.callback_metrics[metric]), self.models.adapter_state("policy"))
-        if self.best_epoch.exhausted or self.clock.sft_epoch >= self.sft.epochs:
-            self.models.load_adapter_state("policy", self.best_epoch.state)
-            self.models.anchor_reference()
-            self.clock.phase = self._phase_after_sft()
-            self._stop_if_over()
+    def parameter_groups(self, name: str) -> list[ParameterGroup]:
+        """The critic says what of the discriminator has settings of its own."""
+        if name != "discriminator":
+            return super().parameter_groups(name)
+        return self.critic.parameter_groups(self.models.named_trainable_parameters("discriminator"))
 
-    def on_train_start(self) -> None:
-        """A finished run that is resumed, and one without rounds, has nothing to do."""
-        self._stop_if_over()
+    def planned_updates(self) -> dict[str, int]:
+        """What the schedules span."""
+        discriminator = self.warmup.updates + self.rounds * self.discriminator_updates.expected
+        return {"policy": self.rounds, "discriminator": discriminator, "sft": self.sft_updates}
 
-    def advance(self) -> None:
-        """Count the round, change the phase where it is due, stop after the last round."""
-        if self.clock.phase is Phase.ADVERSARIAL:
-            self.clock.round += 1
-        elif self.warmup.is_over(self.clock.discriminator_updates, self.clock.heldout_auroc):
-            self.clock.phase = Phase.ADVERSARIAL
-        self._stop_if_over()
-        self.log("round", float(self.clock.round))
-
-    def _stop_if_over(self) -> None:
-        over = self.clock.phase is Phase.ADVERSARIAL and self.clock.round >= self.rounds
-        self.trainer.should_stop = self.trainer.should_stop or over
-
-    @property
-    def position(self) -> tuple[int, int]:
-        """How far the present phase is: (done, total) SFT epochs, discriminator updates or rounds."""
-        return {
-            Phase.SFT: (self.clock.sft_epoch, self.sft.epochs),
-            Phase.WARMUP: (self.clock.discriminator_updates, self.warmup.updates),
-            Phase.ADVERSARIAL: (self.clock.round, self.rounds),
-        }[self.clock.phase]
-
-    def _first_phase(self) -> Phase:
-        return Phase.SFT if self.sft.epochs else self._phase_after_sft()
-
-    def _phase_after_sft(self) -> Phase:
-        return Phase.WARMUP if self.warmup.updates else Phase.ADVERSARIAL
-
-    # Optimisation ----------------------------------------------------------------------------------------------
-
-    def configure_optimizers(self) -> tuple[list[Optimizer], list[Any]]:
-        """One optimiser and one schedule a player, and one for the SFT initialisation; stepped by us alone."""
-        updates = {
-            "policy": self.rounds,
-            "discriminator": self.warmup.updates + self.rounds * self.discriminator_updates,
-            "sft": self.sft.epochs * self._batches_an_epoch() if self.sft.epochs else 0,
-        }
-        for name, (factory, schedule) in self.factories.items():
-            parameters = self.models.trainable_parameters("discriminator" if name == "discriminator" else "policy")
-            self.players[name] = Player.build(name, parameters, factory, schedule, updates[name], self.gradient_clip)
-        return [p.optimizer for p in self.players.values()], [p.scheduler for p in self.players.values()]
-
-    def _batches_an_epoch(self) -> int:
-        # Lightning counts later; making it count now (estimated_stepping_batches) loses the data position on resume.
-        return len(self.trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]
-
-    def _update(self, name: str, losses: Iterator[Tensor]) -> Update:
-        return self.players[name].update(losses, self.manual_backward, lambda: self._step(name))
-
-    def _step(self, name: str) -> None:
-        """Take the step; only the policy's are counted in Lightning's ``global_step``."""
-        if name == "discriminator":
-            self.trainer.strategy.optimizer_step(self.players[name].optimizer, lambda: None, model=self)
-        else:
-            optimizers = cast(list[LightningOptimizer], self.optimizers())
-            optimizers[list(self.players).index(name)].step()
-
-    # Checkpoints -----------------------------------------------------------------------------------------------
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the best epoch of the SFT initialisation while it is still being looked for."""
-        super().on_save_checkpoint(checkpoint)
-        if self.clock.phase is Phase.SFT:
-            checkpoint[STATE_KEY]["best_epoch"] = self.best_epoch.state_dict()
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore what :meth:`on_save_checkpoint` added."""
-        super().on_load_checkpoint(checkpoint)
-        if "best_epoch" in checkpoint[STATE_KEY]:
-            self.best_epoch.load_state_dict(checkpoint[STATE_KEY]["best_epoch"])
+    def on_fit_start(self) -> None:
+        """Refuse what only the whole configuration shows to be impossible."""
+        if self.discriminator_updates.needs_auroc:
+            require_probe(self.trainer.callbacks)  # type: ignore[attr-defined]
+        if self.objective.penalty is not None:
+            require_attention(self.objective.penalty, self.models.discriminator.attention)

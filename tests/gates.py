@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM
 
 from rairl_lightning.algorithms.phases import Warmup
 from rairl_lightning.callbacks import RolloutRecorder
-from rairl_lightning.components import Dense
+from rairl_lightning.components import Dense, Fixed
 from rairl_lightning.components.schedules import Constant
 from rairl_lightning.data.datamodule import DemonstrationDataModule
 from rairl_lightning.data.demonstrations import DemonstrationSource, Splits
@@ -95,7 +95,7 @@ def module(pair: Any, **settings: Any) -> RAIRL:
         "granularity": Dense(),
         "group_size": 4,
         "rounds": 2,
-        "discriminator_updates": 2,
+        "discriminator_updates": Fixed(2),
         "warmup": Warmup(updates=4),
         "policy_optimizer": optimizer(),
         "discriminator_optimizer": optimizer(),

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rairl_lightning.algorithms.optimisation import PATIENCE, Player, Update
 from rairl_lightning.algorithms.phases import Phase, SFTInitialisation, Warmup
-from rairl_lightning.components import BinaryCrossEntropy, ClippedSurrogate, Constant, CosineWithWarmup
+from rairl_lightning.components import BinaryCrossEntropy, ClippedSurrogate, Constant, CosineWithWarmup, Fixed
 from rairl_lightning.errors import ConfigError, TrainingError
 from rairl_lightning.module import RAIRL
 
@@ -199,7 +199,9 @@ def test_training_is_in_training_mode_and_recomputes_activations(base: Path, tmp
 def test_a_player_that_never_moves_is_an_error(base: Path, tmp_path: Path, still: str) -> None:
     def run(rounds: int) -> None:
         frozen = {f"{still}_optimizer": gates.optimizer(0.0)}
-        module = gates.module(gates.full(base), rounds=rounds, warmup=Warmup(0), discriminator_updates=1, **frozen)
+        module = gates.module(
+            gates.full(base), rounds=rounds, warmup=Warmup(0), discriminator_updates=Fixed(1), **frozen
+        )
         fit(module, tmp_path)
 
     run(PATIENCE - 1)
@@ -254,7 +256,7 @@ def after_one_round(base: Path, folder: Path, **settings: Any) -> dict[str, Tens
 class WeighsEachMicroBatch(BinaryCrossEntropy):
     """Wrong on purpose: averages within a micro-batch."""
 
-    def __call__(self, logits_NT: Tensor, labels_N: Tensor, grid_NT: Tensor, weights_N: Tensor) -> Tensor:
+    def __call__(self, logits_NT: Tensor, labels_N: Tensor, grid_NT: Tensor, weights_N: Tensor, *_: Any) -> Tensor:
         return super().__call__(logits_NT, labels_N, grid_NT, self.trace_weights(labels_N, grid_NT.sum(dim=1)))
 
 
@@ -304,7 +306,6 @@ def test_the_seed_decides_everything(base: Path, tmp_path: Path) -> None:
     "wrong",
     [
         {"group_size": 0},
-        {"discriminator_updates": 0},
         {"rounds": -1},
         {"gradient_clip": 0.0},
         {"discriminator_batch": 1},

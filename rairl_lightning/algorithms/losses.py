@@ -3,78 +3,111 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from rairl_lightning.algorithms.labelled import LabelledTraces
+from rairl_lightning.algorithms.penalty import penalty_losses
+from rairl_lightning.algorithms.seen import SeenByDiscriminator, SeenByPolicy
 from rairl_lightning.components.base import DiscriminatorLoss, Granularity, PolicyLoss
-from rairl_lightning.functional.batching import token_budget_split
-from rairl_lightning.functional.discriminator import discriminator_statistics
-from rairl_lightning.functional.masking import masked_mean
-from rairl_lightning.functional.ranking import auroc
+from rairl_lightning.components.corrections import SamplerCorrection
+from rairl_lightning.components.critics import Critic
+from rairl_lightning.components.penalties import GradientPenalty
+from rairl_lightning.functional.batching import local_rivals, token_budget_split
 from rairl_lightning.models.discriminator import Discriminator
 from rairl_lightning.models.pair import ModelPair
+from rairl_lightning.models.policy import Policy
 from rairl_lightning.types import Rollouts
 
 
-@dataclass
-class Seen:
-    """What one discriminator update saw of its traces before it learnt from them."""
+@dataclass(frozen=True)
+class Objective:
+    """What the discriminator is trained for.
 
-    scores: list[Tensor] = field(default_factory=list)
-    labels: list[Tensor] = field(default_factory=list)
-    sums: dict[str, Tensor] = field(default_factory=dict)
+    Attributes:
+        critic: from its outputs to its logit.
+        granularity: where the logit is read.
+        loss: what it costs.
+        penalty: on its gradient, or None.
+    """
 
-    def statistics(self) -> dict[str, float]:
-        """Accuracy and mean logit of each class, and the AUROC of the traces' mean logits."""
-        area = auroc(torch.cat(self.scores), torch.cat(self.labels))
-        return {name: float(value) for name, value in {**self.sums, "auroc": area}.items()}
+    critic: Critic
+    granularity: Granularity
+    loss: DiscriminatorLoss
+    penalty: GradientPenalty | None = None
 
 
 def discriminator_losses(
     discriminator: Discriminator,
-    loss: DiscriminatorLoss,
-    granularity: Granularity,
+    objective: Objective,
     drawn: LabelledTraces,
     max_tokens: int,
-    seen: Seen,
+    seen: SeenByDiscriminator,
+    generator: torch.Generator,
 ) -> Iterator[Tensor]:
     """Shares of the discriminator's loss on ``drawn``.
 
     Args:
         discriminator: the model to train.
-        loss: what it minimises.
-        granularity: where its logits are read.
+        objective: what it is trained for.
         drawn: M labelled traces.
         max_tokens: padded tokens of one micro-batch.
         seen: filled with the scores and statistics of this very forward pass.
+        generator: of the penalty alone.
 
     Yields:
         One scalar with gradient for each micro-batch.
     """
-    tokens, labels_M = drawn.tokens, drawn.labels_expert_is_one_M
-    weights_M = loss.trace_weights(labels_M, granularity(tokens).sum(dim=1))
-    for rows in token_budget_split(tokens.lengths_N, max_tokens):
-        part, labels_N, weights_N = tokens.select(rows), labels_M[rows], weights_M[rows]
-        grid_NT = granularity(part)
-        logits_NT = discriminator(part)
-        seen.scores.append(masked_mean(logits_NT.detach(), grid_NT, dim=1))
-        seen.labels.append(labels_N)
-        for name, value in discriminator_statistics(logits_NT, labels_N, grid_NT, weights_N).items():
-            seen.sums[name] = seen.sums.get(name, 0.0) + value
-        yield loss(logits_NT, labels_N, grid_NT, weights_N)
+    critic, granularity, loss = objective.critic, objective.granularity, objective.loss
+    tokens, labels_M, rivals_M = drawn.tokens, drawn.labels_expert_is_one_M, drawn.rivals_M
+    positions_M = granularity(tokens).sum(dim=1)
+    weights_M = loss.trace_weights(labels_M, positions_M, rivals_M)
+    batches = loss.micro_batches(tokens.lengths_N, rivals_M, max_tokens)
+    seen.expect(drawn, batches, positions_M, None if loss.compares_traces else weights_M)
+    for rows in batches:
+        part, old_NT = drawn.part(rows)
+        grid_NT, mask_NT = granularity(part), part.completion_mask
+        outputs = discriminator(part)
+        logits_NT = critic.logits(outputs, old_NT, grid_NT, mask_NT)
+        seen.add(rows, critic.pay(outputs.detach(), grid_NT, mask_NT), logits_NT, grid_NT)
+        yield loss(logits_NT, labels_M[rows], grid_NT, weights_M[rows], local_rivals(rivals_M, rows))
+    if objective.penalty is not None:
+        for share in penalty_losses(
+            discriminator, critic, granularity, objective.penalty, drawn, max_tokens, generator
+        ):
+            seen.add_penalty(share)
+            yield share
+
+
+def corrected(
+    policy: Policy, correction: SamplerCorrection, rollouts: Rollouts, temperature: float, max_tokens: int
+) -> tuple[Tensor, Tensor]:
+    """The old log-probabilities of the policy's loss, and the factor on each token's advantage, ``[N, T]`` each.
+
+    Args:
+        policy: before its update.
+        correction: of the gap between sampler and trainer.
+        rollouts: N traces with the sampler's log-probabilities.
+        temperature: the sampler's.
+        max_tokens: padded tokens of one micro-batch.
+    """
+    tokens, sampler_NT = rollouts.tokens, rollouts.logprobs
+    trainer_NT = policy.score(tokens, max_tokens, temperature).logprobs if correction.needs_trainer else None
+    factors_NT = correction(trainer_NT, sampler_NT, tokens.completion_mask)
+    return sampler_NT if trainer_NT is None else trainer_NT, factors_NT
 
 
 def policy_losses(
     pair: ModelPair,
     loss: PolicyLoss,
     rollouts: Rollouts,
+    old_logprobs_NT: Tensor,
     advantages_NT: Tensor,
     temperature: float,
     max_tokens: int,
-    totals: dict[str, Tensor],
+    seen: SeenByPolicy,
 ) -> Iterator[Tensor]:
     """Shares of the policy's loss on a round's rollouts.
 
@@ -82,22 +115,23 @@ def policy_losses(
         pair: the policy to train, and the reference.
         loss: what the policy minimises.
         rollouts: N traces with the log-probabilities they were sampled with.
+        old_logprobs_NT: ``[N, T]`` which the ratio is taken against.
         advantages_NT: ``[N, T]``.
         temperature: the sampler's.
         max_tokens: padded tokens of one micro-batch.
-        totals: filled with weighted sums; divide by its ``weight`` for the round's means.
+        seen: filled with statistics of this very forward pass.
 
     Yields:
         One scalar with gradient for each micro-batch.
     """
     tokens = rollouts.tokens
-    columns = (rollouts.logprobs, advantages_NT, loss.token_weights(tokens.completion_mask))
+    columns = (rollouts.logprobs, old_logprobs_NT, advantages_NT, loss.token_weights(tokens.completion_mask))
     for rows in token_budget_split(tokens.lengths_N, max_tokens):
         part, *columns_of_part = tokens.select_with(rows, *columns)
-        old, advantages, weights = columns_of_part
+        sampler, old, advantages, weights = columns_of_part
         reference = pair.reference.logprobs(part, temperature).logprobs if loss.needs_reference else None
         current = pair.policy.logprobs(part, temperature)
         output = loss(current.logprobs, old, reference, advantages, weights)
-        for name, value in {**output.statistics, "entropy": (weights * current.entropy).sum()}.items():
-            totals[name] = totals.get(name, 0.0) + value
+        seen.add({**output.statistics, "entropy": (weights * current.entropy).sum()})
+        seen.compare(current.logprobs, sampler, part.completion_mask)
         yield output.loss

@@ -6,16 +6,18 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from rairl_lightning.components.critics import ParameterGroup
 from rairl_lightning.components.schedules import Schedule
 from rairl_lightning.errors import TrainingError
 
-OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
+OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
 PATIENCE = 10  # updates in a row that may leave a player where it was
 
 
@@ -40,15 +42,19 @@ class Player:
     def build(
         cls,
         name: str,
-        parameters: Sequence[nn.Parameter],
+        groups: Sequence[ParameterGroup],
         factory: OptimizerFactory,
         schedule: Schedule,
         updates: int,
         gradient_clip: float,
     ) -> Player:
         """Make the optimiser and its schedule over ``updates`` updates."""
-        optimizer = factory(parameters)
-        scheduler = LambdaLR(optimizer, lambda update: schedule.factor(update, updates))
+        optimizer = factory([{"params": group.parameters, **group.options} for group in groups])
+
+        def scaled(factor: float) -> Callable[[int], float]:
+            return lambda update: factor * schedule.factor(update, updates)
+
+        scheduler = LambdaLR(optimizer, [scaled(group.lr_factor) for group in groups])
         return cls(name, optimizer, scheduler, gradient_clip)
 
     @property

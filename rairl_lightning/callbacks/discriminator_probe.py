@@ -22,11 +22,14 @@ class DiscriminatorProbe(Callback):
     more than one whose answer does not. While the policy is frozen the rollouts are sampled once.
 
     Args:
-        every_n_updates: discriminator updates between two measurements, >= 1.
+        every_n_updates: discriminator updates between two measurements, >= 1; a round counts as one at least, so that
+            a discriminator that pauses is measured too.
         questions: most selection prompts, >= 1.
         samples: rollouts of each, >= 1.
         seed: of the rollouts.
     """
+
+    measures_heldout_auroc = True  # the module asks, where its update budget follows the AUROC
 
     def __init__(self, every_n_updates: int = 30, questions: int = 64, samples: int = 4, seed: int = 0) -> None:
         if min(every_n_updates, questions, samples) < 1:
@@ -37,7 +40,7 @@ class DiscriminatorProbe(Callback):
             )
         self.every_n_updates, self.questions, self.samples, self.seed = every_n_updates, questions, samples, seed
         self._warmup_answers: Answered | None = None
-        self._measured_at = 0
+        self._measured_at, self._measured_in_round = 0, 0
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -45,18 +48,18 @@ class DiscriminatorProbe(Callback):
         """Measure where it is due."""
         if not isinstance(pl_module, RAIRL) or pl_module.clock.phase is Phase.SFT:
             return
-        updates = pl_module.clock.discriminator_updates
-        if updates - self._measured_at >= self.every_n_updates:
-            self._measured_at = updates
+        updates, rounds = pl_module.clock.discriminator_updates, pl_module.clock.round
+        if max(updates - self._measured_at, rounds - self._measured_in_round) >= self.every_n_updates:
+            self._measured_at, self._measured_in_round = updates, rounds
             self._measure(trainer, pl_module)
 
     def state_dict(self) -> dict[str, int]:
         """When it was last measured, so that a resumed run measures when an uninterrupted one would."""
-        return {"measured_at": self._measured_at}
+        return {"measured_at": self._measured_at, "measured_in_round": self._measured_in_round}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         """Restore what :meth:`state_dict` gave."""
-        self._measured_at = state_dict["measured_at"]
+        self._measured_at, self._measured_in_round = state_dict["measured_at"], state_dict["measured_in_round"]
 
     def _measure(self, trainer: Trainer, module: RAIRL) -> None:
         answered = self._answers(trainer, module)

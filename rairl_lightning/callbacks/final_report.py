@@ -146,7 +146,7 @@ class FinalReport(Callback):
         perturbed = data.perturbed(test, self.seed).to(module.device)
         tokens = perturbed.tokens
         logprobs_NT = module.models.policy.score(tokens, module.max_tokens_per_microbatch).logprobs
-        hits = localise(perturbed, module.logits(tokens), module.granularity(tokens), logprobs_NT, self.interval)
+        hits = localise(perturbed, module.pay(tokens), module.granularity(tokens), logprobs_NT, self.interval)
         rules = rerank(answered, rewards_QN)
         return {
             f"best_of_{self.samples}": {name: interval(values, self.seed) for name, values in rules.items()},

@@ -43,7 +43,7 @@ class Localisation(PeriodicEvaluation):
         tokens = perturbed.tokens
         return localise(
             perturbed,
-            module.logits(tokens),
+            module.pay(tokens),
             module.granularity(tokens),
             module.models.policy.score(tokens, module.max_tokens_per_microbatch).logprobs,
             self.interval,

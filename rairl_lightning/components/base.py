@@ -33,6 +33,11 @@ class DiscriminatorLoss(ABC):
     loss of the whole, in value and gradient.
     """
 
+    @property
+    def compares_traces(self) -> bool:
+        """Whether a trace needs the demonstration of its prompt beside it."""
+        return False
+
     @abstractmethod
     def trace_weights(
         self, labels_expert_is_one_N: Tensor, positions_N: Tensor, rivals_N: Tensor | None = None

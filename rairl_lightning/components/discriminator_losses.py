@@ -149,6 +149,11 @@ class Pairwise(DiscriminatorLoss):
     def __post_init__(self) -> None:
         check_number("label_smoothing", self.label_smoothing, at_least=0, below=0.5)
 
+    @property
+    def compares_traces(self) -> bool:
+        """Yes."""
+        return True
+
     def trace_weights(
         self, labels_expert_is_one_N: Tensor, positions_N: Tensor, rivals_N: Tensor | None = None
     ) -> Tensor:
@@ -201,6 +206,11 @@ class EntropyBonus(DiscriminatorLoss):
 
     def __post_init__(self) -> None:
         check_number("coef", self.coef, above=0)
+
+    @property
+    def compares_traces(self) -> bool:
+        """If the loss does."""
+        return self.loss.compares_traces
 
     def trace_weights(
         self, labels_expert_is_one_N: Tensor, positions_N: Tensor, rivals_N: Tensor | None = None

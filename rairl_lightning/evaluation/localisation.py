@@ -21,7 +21,7 @@ LEVELS = ("token", "interval", "step")
 
 
 def localise(
-    perturbed: Perturbed, logits_NT: Tensor, grid_NT: Tensor, logprobs_NT: Tensor, every: int
+    perturbed: Perturbed, pay_NT: Tensor, grid_NT: Tensor, logprobs_NT: Tensor, every: int
 ) -> dict[str, dict[str, Tensor]]:
     """Hit@1 of the largest drop of each trace, at three levels.
 
@@ -30,7 +30,7 @@ def localise(
 
     Args:
         perturbed: N corrupted demonstrations with their spans.
-        logits_NT: ``[N, T]`` discriminator logits, not clipped.
+        pay_NT: ``[N, T]`` what the critic would pay, not clipped.
         grid_NT: ``[N, T]`` bool, where they are read.
         logprobs_NT: ``[N, T]`` log-probabilities under the policy, the baseline; read at every token.
         every: tokens of an interval, >= 1.
@@ -46,7 +46,7 @@ def localise(
     changed = span_tokens(tokens.char_offsets, mask, perturbed.spans.to(mask.device))
     targets = (changed, interval_target(changed, mask, every), step_target(changed, mask, tokens.step_ends))
     predictions = {
-        "reward": largest_drop(logits_NT, grid_NT, mask),
+        "reward": largest_drop(pay_NT, grid_NT, mask),
         "logprob_drop": largest_drop(logprobs_NT, reward_grid(mask, every=1), mask),
     }
     levels = list(zip(LEVELS, targets, strict=True))

@@ -211,6 +211,31 @@ def auroc(scores_M: Tensor, labels_M: Tensor) -> Tensor:
     return (below + not_above).double().mean() / (2 * len(negative))
 
 
+def grouped_auroc(scores_M: Tensor, labels_M: Tensor, groups_M: Tensor) -> Tensor:
+    """:func:`auroc` over the pairs within a group alone: what is left when groups differ in difficulty.
+
+    Args:
+        scores_M: ``[M]``.
+        labels_M: ``[M]`` bool, True is positive.
+        groups_M: ``[M]`` int64; negative belongs to no group.
+
+    Returns:
+        A float64 scalar; NaN where no group has both classes.
+
+    Raises:
+        DataError: the shapes differ, or a score is NaN.
+
+    >>> labels = torch.tensor([True, False, True, False])
+    >>> grouped_auroc(torch.tensor([0.2, 0.1, 0.9, 0.8]), labels, torch.tensor([0, 0, 1, 1]))
+    tensor(1., dtype=torch.float64)
+    """
+    check_same_shape(scores=scores_M, labels=labels_M, groups=groups_M)
+    _check_scores(scores_M)
+    pairs = (groups_M[:, None] == groups_M[None, :]) & (groups_M >= 0) & labels_M[:, None] & ~labels_M[None, :]
+    wins = (scores_M[:, None] - scores_M[None, :]).sign().double()[pairs]
+    return (wins + 1).mean() / 2
+
+
 def _check_scores(scores: Tensor) -> None:
     if bool(scores.isnan().any()):
         raise DataError(

@@ -3,7 +3,7 @@
 from rairl_lightning.models.codec import TraceCodec, check_tokenizer
 from rairl_lightning.models.discriminator import Discriminator
 from rairl_lightning.models.full import FullFineTuning
-from rairl_lightning.models.heads import ExpectationHead, HeadInputs, HeadSpec, LinearHead
+from rairl_lightning.models.heads import ExpectationHead, HeadInputs, HeadSpec, LinearHead, TwoHeads
 from rairl_lightning.models.pair import ModelPair, PairSpec
 from rairl_lightning.models.policy import Policy, Reference
 from rairl_lightning.models.shared import SharedBase, TwoBackbones
@@ -25,5 +25,6 @@ __all__ = [
     "SharedBase",
     "TraceCodec",
     "TwoBackbones",
+    "TwoHeads",
     "check_tokenizer",
 ]

@@ -40,18 +40,28 @@ class Discriminator(nn.Module):
         """Where the weights live."""
         return next(self.head.parameters()).device
 
-    def forward(self, tokens: TokenBatch) -> Tensor:
+    @property
+    def attention(self) -> str:
+        """Name of the attention kernel, as transformers calls it."""
+        return self.decoder.config._attn_implementation
+
+    def embed(self, tokens: TokenBatch) -> Tensor:
+        """Input embeddings, ``[N, T, H]``."""
+        return self.decoder.get_input_embeddings()(tokens.input_ids)
+
+    def forward(self, tokens: TokenBatch, embeddings_NTH: Tensor | None = None) -> Tensor:
         """Logits, high for experts.
 
         Args:
             tokens: N traces, padded on either side.
+            embeddings_NTH: read in the place of the tokens' own, by the head too.
 
         Returns:
             ``[N, T]`` float32 (the head may add trailing dimensions); meaningful where ``attention_mask`` is True.
         """
-        hidden_NTH = hidden_states(self.decoder, tokens)
+        hidden_NTH = hidden_states(self.decoder, tokens, embeddings_NTH)
         with torch.autocast(hidden_NTH.device.type, enabled=False):
-            embedding = self.decoder.get_input_embeddings()
+            embedding = self.decoder.get_input_embeddings() if embeddings_NTH is None else lambda _: embeddings_NTH
             return self.head(HeadInputs(hidden_NTH.float(), tokens, embedding, self._lm_logits))
 
     @torch.no_grad()

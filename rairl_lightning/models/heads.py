@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -29,13 +29,13 @@ class HeadInputs:
     Attributes:
         hidden_NTH: last hidden states, float32.
         tokens: the N traces.
-        embedding: ids to input embeddings.
+        embedding: the tokens' ids to their input embeddings.
         lm_head: hidden states to vocabulary logits; only there if the head's spec asks for it.
     """
 
     hidden_NTH: Tensor
     tokens: TokenBatch
-    embedding: nn.Module
+    embedding: Callable[[Tensor], Tensor]
     lm_head: Callable[[Tensor], Tensor]
 
 
@@ -49,7 +49,7 @@ class HeadSpec(ABC):
 
     @abstractmethod
     def build(self, hidden_size: int) -> nn.Module:
-        """Return a module that maps :class:`HeadInputs` to logits ``[N, T]`` and starts at 0."""
+        """Return a module that maps :class:`HeadInputs` to ``[N, T]``, or ``[N, T, 2]``, and starts at 0."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,37 @@ class ExpectationHead(HeadSpec):
     def build(self, hidden_size: int) -> nn.Module:
         """See :class:`HeadSpec`."""
         return _Expectation(self, hidden_size)
+
+
+@dataclass(frozen=True)
+class TwoHeads(HeadSpec):
+    """``g`` and ``h`` of the two-head critic, ``[N, T, 2]``: a reward and a potential (arXiv 1710.11248).
+
+    Attributes:
+        reward: emits ``g``.
+        potential: emits ``h``.
+    """
+
+    reward: HeadSpec = field(default_factory=LinearHead)
+    potential: HeadSpec = field(default_factory=LinearHead)
+
+    @property
+    def needs_lm_head(self) -> bool:
+        """If either does."""
+        return self.reward.needs_lm_head or self.potential.needs_lm_head
+
+    def build(self, hidden_size: int) -> nn.Module:
+        """See :class:`HeadSpec`."""
+        return _Two(self.reward.build(hidden_size), self.potential.build(hidden_size))
+
+
+class _Two(nn.Module):
+    def __init__(self, reward: nn.Module, potential: nn.Module) -> None:
+        super().__init__()
+        self.reward, self.potential = reward, potential
+
+    def forward(self, inputs: HeadInputs) -> Tensor:
+        return torch.stack([self.reward(inputs), self.potential(inputs)], dim=-1)
 
 
 class _Linear(nn.Module):

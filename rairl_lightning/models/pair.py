@@ -57,7 +57,11 @@ class ModelPair(nn.Module):
 
     def trainable_parameters(self, player: Player) -> list[nn.Parameter]:
         """The parameters only this player trains, in a fixed order."""
-        return list(self._own(player).values())
+        return list(self.named_trainable_parameters(player).values())
+
+    def named_trainable_parameters(self, player: Player) -> dict[str, nn.Parameter]:
+        """The same by name, as in :meth:`adapter_state`."""
+        return self._own(player)
 
     def adapter_state(self, role: Role) -> dict[str, Tensor]:
         """What a checkpoint must hold of a role: its own weights by name, detached but not copied.

@@ -17,10 +17,17 @@ from rairl_lightning.models.modes import evaluating
 from rairl_lightning.types import TokenBatch
 
 
-def hidden_states(decoder: nn.Module, tokens: TokenBatch) -> Tensor:
-    """Last hidden states ``[N, T, H]``; the result at real tokens does not depend on the padding."""
+def hidden_states(decoder: nn.Module, tokens: TokenBatch, embeddings_NTH: Tensor | None = None) -> Tensor:
+    """Last hidden states ``[N, T, H]``; the result at real tokens does not depend on the padding.
+
+    Args:
+        decoder: embedding, blocks and final norm.
+        tokens: N traces.
+        embeddings_NTH: read in the place of the ids' own.
+    """
+    inputs = {"input_ids": tokens.input_ids} if embeddings_NTH is None else {"inputs_embeds": embeddings_NTH}
     return decoder(
-        input_ids=tokens.input_ids,
+        **inputs,
         attention_mask=tokens.attention_mask.long(),
         position_ids=tokens.position_ids,
         use_cache=False,

@@ -8,6 +8,7 @@ from rairl_lightning.functional import (
     auroc,
     best_index,
     best_of_n,
+    grouped_auroc,
     majority_vote,
     oracle,
     pass_at_k,
@@ -137,3 +138,20 @@ def test_auroc_agrees_with_all_pairs(generator):
 def test_nan_scores_are_refused():
     with pytest.raises(DataError, match="NaN"):
         best_of_n(torch.tensor([[float("nan")]]), torch.tensor([[True]]))
+
+
+def test_grouped_auroc_is_the_pairwise_rate_within_groups():
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randint(0, 4, (40,), generator=generator).double()
+    labels = torch.rand(40, generator=generator) < 0.4
+    groups = torch.randint(-1, 4, (40,), generator=generator)
+    wins = [
+        float(scores[i] > scores[j]) + 0.5 * float(scores[i] == scores[j])
+        for i in range(40)
+        for j in range(40)
+        if labels[i] and not labels[j] and groups[i] == groups[j] >= 0
+    ]
+    assert grouped_auroc(scores, labels, groups).item() == pytest.approx(sum(wins) / len(wins))
+    one = torch.zeros(40, dtype=torch.int64)
+    assert grouped_auroc(scores, labels, one).item() == pytest.approx(auroc(scores, labels).item())
+    assert grouped_auroc(scores, labels, one - 1).isnan(), "nothing to rank"

@@ -1,0 +1,55 @@
+"""What a component needs from the rest of the configuration, asked before training rather than in the middle of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rairl_lightning.components.base import PolicyLoss
+from rairl_lightning.components.divergences import RewardPenalty
+from rairl_lightning.components.penalties import GradientPenalty
+from rairl_lightning.errors import ConfigError
+
+
+def require_probe(callbacks: Iterable[object]) -> None:
+    """Some callback measures the discriminator's held-out AUROC.
+
+    Raises:
+        ConfigError: none does.
+    """
+    if not any(getattr(callback, "measures_heldout_auroc", False) for callback in callbacks):
+        raise ConfigError(
+            "discriminator_updates follows the held-out AUROC, which nobody measures.",
+            expected="a callback that measures it",
+            got="none",
+            remedy="add rairl_lightning.callbacks.DiscriminatorProbe to trainer.callbacks, or use Fixed",
+        )
+
+
+def require_one_kl(penalty: RewardPenalty, loss: PolicyLoss) -> None:
+    """The KL to the reference is in the reward or in the loss.
+
+    Raises:
+        ConfigError: it is in both.
+    """
+    if penalty.needs_reference and loss.needs_reference:
+        raise ConfigError(
+            "The KL to the reference counts twice: in reward_penalty and in policy_loss.",
+            expected="one of the two",
+            got=f"{penalty} and {loss}",
+            remedy="set policy_loss.init_args.kl_coef: 0, or use NoPenalty",
+        )
+
+
+def require_attention(penalty: GradientPenalty, attention: str) -> None:
+    """The discriminator's attention can be differentiated as often as the penalty does.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    if penalty.differentiates_twice and attention != "eager":
+        raise ConfigError(
+            f"{type(penalty).__name__} differentiates twice, which fused attention kernels cannot.",
+            expected="attn_implementation: eager in the discriminator's backbone",
+            got=attention,
+            remedy="set it, or use ApproximateR1, which works with any",
+        )

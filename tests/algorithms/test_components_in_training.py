@@ -1,0 +1,434 @@
+"""Every component, named in YAML, through a real ``Trainer.fit``; what is asked for is done, and refused in time."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from abc import ABC
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import gates
+import jsonargparse
+import pytest
+import torch
+import yaml
+from lightning import Callback
+from lightning.pytorch.callbacks import Checkpoint
+from torch import Tensor
+
+from rairl_lightning import components
+from rairl_lightning.algorithms.phases import Warmup
+from rairl_lightning.callbacks import DiscriminatorProbe
+from rairl_lightning.components import (
+    Advantage,
+    ApproximateR1,
+    AurocBand,
+    ClippedSurrogate,
+    Critic,
+    EstimateK1,
+    GradientPenalty,
+    Interval,
+    KLInReward,
+    MeanLogprob,
+    Minimum,
+    NoLogprob,
+    Pairwise,
+    R1Penalty,
+    ReadF,
+    SamplerCorrection,
+    SingleHead,
+    TruncatedImportance,
+    TwoHead,
+    UnitGradient,
+)
+from rairl_lightning.errors import ConfigError, ModelError
+from rairl_lightning.models import BackboneSpec, ExpectationHead, FullFineTuning, HeadSpec, LinearHead, TwoHeads
+from rairl_lightning.module import RAIRL
+
+SAME = 1e-5
+
+
+# --- Every class path ---------------------------------------------------------------------------------------------
+
+MIXES = [
+    """
+    granularity: {class_path: C.Sparse}
+    labelling: {class_path: C.ExpertsOnly}
+    critic: {class_path: C.SingleHead, init_args: {logprob: {class_path: C.NoLogprob}}}
+    discriminator_loss: {class_path: C.BinaryCrossEntropy, init_args: {reduction: {class_path: C.PerPosition}}}
+    reward: {class_path: C.ClippedLogit}
+    reward_penalty: {class_path: C.NoPenalty}
+    advantage: {class_path: C.GroupNormalised}
+    policy_loss:
+      class_path: C.ClippedSurrogate
+      init_args: {normalisation: {class_path: C.TraceMean}, kl: {class_path: C.EstimateK3}, dual_clip: 3.0}
+    sampler_correction: {class_path: C.Uncorrected}
+    pooling: {class_path: C.TokenWeighted}
+    discriminator_updates: {class_path: C.Fixed, init_args: {k: 1}}
+    policy_schedule: {class_path: C.Constant}
+    discriminator_schedule: {class_path: C.CosineWithWarmup}
+    """,
+    """
+    granularity: {class_path: C.Interval, init_args: {every: 4}}
+    labelling: {class_path: C.AnswerAgreement}
+    critic: {class_path: C.TwoHead, init_args: {logprob: {class_path: C.MeanLogprob}, read_out: {class_path: C.ReadG}}}
+    discriminator_loss: {class_path: C.Wasserstein, init_args: {reduction: {class_path: C.PerTrace}}}
+    discriminator_penalty: {class_path: C.UnitGradient}
+    reward_penalty: {class_path: C.KLInReward, init_args: {estimate: {class_path: C.EstimateK1}}}
+    advantage: {class_path: C.GroupCentred, init_args: {scaling: {class_path: C.GroupScaling}}}
+    policy_loss:
+      class_path: C.SequenceSurrogate
+      init_args: {kl_coef: 0, normalisation: {class_path: C.TokenMean}, kl: {class_path: C.EstimateK2}}
+    sampler_correction: {class_path: C.TruncatedImportance}
+    pooling: {class_path: C.MeanOverGrid}
+    discriminator_updates: {class_path: C.AurocBand}
+    """,
+    """
+    granularity: {class_path: C.Step}
+    critic:
+      class_path: C.TwoHead
+      init_args: {logprob: {class_path: C.SummedLogprob}, read_out: {class_path: C.ReadF}}
+    discriminator_loss: {class_path: C.Hinge}
+    discriminator_penalty: {class_path: C.R1Penalty}
+    advantage: {class_path: C.LeaveOneOut, init_args: {scaling: {class_path: C.NoScaling}}}
+    policy_loss:
+      class_path: C.TruncatedSurrogate
+      init_args: {normalisation: {class_path: C.ConstantLength, init_args: {max_tokens: 20}}}
+    pooling: {class_path: C.Last}
+    """,
+    """
+    granularity: {class_path: C.Dense}
+    critic: {class_path: C.TwoHead, init_args: {read_out: {class_path: C.ReadMixed}}}
+    discriminator_loss: {class_path: C.Pairwise}
+    discriminator_penalty: {class_path: C.ApproximateR1}
+    advantage: {class_path: C.RewardToGo, init_args: {scaling: {class_path: C.BatchScaling}}}
+    pooling: {class_path: C.Minimum}
+    """,
+    """
+    discriminator_loss: {class_path: C.EntropyBonus, init_args: {loss: {class_path: C.Pairwise}}}
+    advantage: {class_path: C.SegmentBonus, init_args: {signal: {class_path: C.Drop}}}
+    pooling: {class_path: C.Product}
+    """,
+    "advantage: {class_path: C.SegmentBonus, init_args: {signal: {class_path: C.ClippedChange}}}",
+    "advantage: {class_path: C.SegmentBonus, init_args: {signal: {class_path: C.Level}}}",
+]
+
+
+def from_yaml(text: str, folder: Path, base: Path) -> RAIRL:
+    two = "\n              class_path: rairl_lightning.models.TwoHeads" if "C.TwoHead" in text else None
+    file = folder / "model.yaml"
+    file.write_text(
+        f"""
+        pair:
+          class_path: rairl_lightning.models.FullFineTuning
+          init_args:
+            backbone: {{path: {base}, attn_implementation: eager}}
+            head: {two or "{class_path: rairl_lightning.models.ExpectationHead}"}
+        sampler: {{class_path: rairl_lightning.rollouts.HFSampler, init_args: {{max_new_tokens: 20}}}}
+        group_size: 3
+        rounds: 2
+        warmup: {{updates: 0}}
+        """
+        + inspect.cleandoc(text).replace("C.", "rairl_lightning.components.").replace("\n", "\n        ")
+    )
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(RAIRL, "model", fail_untyped=False)
+    config = parser.parse_object({"model": jsonargparse.Namespace(yaml.safe_load(inspect.cleandoc(file.read_text())))})
+    return parser.instantiate_classes(config).model
+
+
+@pytest.mark.parametrize("text", MIXES)
+def test_two_rounds_with_parts_from_yaml(base: Path, tmp_path: Path, text: str) -> None:
+    module = from_yaml(text, tmp_path, base)
+    before = started(module)
+    trainer = fit(module, tmp_path, [DiscriminatorProbe(every_n_updates=2, questions=2, samples=2)])
+    assert module.clock.round == 2
+    after = gates.weights(module)
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in after.values())
+    for player in ("policy", "discriminator"):
+        assert any(not torch.equal(before[n], after[n]) for n in after if n.startswith(player))
+    assert trainer.logger.having("sampler/gap_max")[-1] < 1e-4, "sampler and trainer agree in float32"
+
+
+def test_every_component_is_in_a_mix() -> None:
+    classes = [getattr(components, name) for name in components.__all__]
+    concrete = {c.__name__ for c in classes if issubclass(c, ABC) and not inspect.isabstract(c)}
+    assert concrete == set(re.findall(r"C\.(\w+)", " ".join(MIXES)))
+
+
+# --- Reductions ---------------------------------------------------------------------------------------------------
+
+
+def sgd(parameters: Any) -> torch.optim.Optimizer:
+    """Adam would blow rounding of a vanishing gradient up to a whole step."""
+    return torch.optim.SGD(parameters, lr=0.1)
+
+
+@dataclass(frozen=True)
+class FlatHead(HeadSpec):
+    """A potential that is 0 and stays so."""
+
+    def build(self, hidden_size: int) -> torch.nn.Module:
+        class Flat(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.scale = torch.nn.Parameter(torch.zeros(()))
+
+            def forward(self, inputs: Any) -> Tensor:
+                return 0 * self.scale * inputs.hidden_NTH[..., 0]
+
+        return Flat()
+
+
+def spec(base: Path, head: HeadSpec = ExpectationHead(8), attention: str | None = "eager") -> FullFineTuning:
+    return FullFineTuning(BackboneSpec(str(base), attn_implementation=attention), head)
+
+
+def started(module: RAIRL) -> dict[str, Tensor]:
+    module.configure_model()
+    return gates.weights(module)
+
+
+def fit(module: RAIRL, folder: Path, callbacks: Any = (), **settings: Any) -> Any:
+    trainer = gates.trainer(folder, callbacks, **settings)
+    trainer.fit(module, datamodule=gates.data())
+    return trainer
+
+
+def trained(pair: Any, folder: Path, callbacks: Any = (), **settings: Any) -> dict[str, Tensor]:
+    torch.manual_seed(0)  # heads start at random
+    module = gates.module(pair, **{"rounds": 2, "warmup": Warmup(2), **settings})
+    fit(module, folder, callbacks)
+    return gates.weights(module)
+
+
+def test_a_critic_whose_potential_is_flat_is_the_single_head(base: Path, tmp_path: Path) -> None:
+    sgds = {f"{player}_optimizer": sgd for player in ("policy", "discriminator")}
+
+    def two(critic: Critic) -> dict[str, Tensor]:
+        weights = trained(spec(base, TwoHeads(ExpectationHead(8), FlatHead())), tmp_path, critic=critic, **sgds)
+        return {name.replace("head.reward.", "head."): t for name, t in weights.items() if "potential" not in name}
+
+    one = trained(spec(base), tmp_path, **sgds)
+    assert gates.largest_difference(one, two(TwoHead(logprob=NoLogprob()))) < SAME
+    assert gates.largest_difference(one, two(TwoHead())) > SAME, "negative control: the log-probability counts"
+
+
+# --- Splits -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NormalisesEachMicroBatch(ApproximateR1):
+    """Wrong on purpose: weighs within a micro-batch."""
+
+    def __call__(self, logits_of: Any, inputs: Any, weights_N: Tensor) -> Tensor:
+        return super().__call__(logits_of, inputs, weights_N / weights_N.sum())
+
+
+@dataclass(frozen=True)
+class WeighsEachMicroBatch(Pairwise):
+    """Wrong on purpose: averages within a micro-batch."""
+
+    def __call__(self, logits: Tensor, labels: Tensor, grid: Tensor, weights: Tensor, rivals: Any = None) -> Tensor:
+        return super().__call__(logits, labels, grid, self.trace_weights(labels, grid.sum(dim=1), rivals), rivals)
+
+
+@pytest.mark.parametrize(
+    ("settings", "right"),
+    [
+        ({"discriminator_loss": Pairwise()}, True),
+        ({"discriminator_loss": WeighsEachMicroBatch()}, False),
+        ({"discriminator_loss": Pairwise(), "discriminator_batch": 6}, True),
+        ({"discriminator_penalty": UnitGradient(0.1)}, True),
+        ({"discriminator_penalty": R1Penalty(10.0)}, True),
+        ({"discriminator_penalty": ApproximateR1(10.0)}, True),
+        ({"discriminator_penalty": NormalisesEachMicroBatch(10.0)}, False),
+        ({"critic": SingleHead(MeanLogprob()), "sampler_correction": TruncatedImportance()}, True),
+    ],
+)
+def test_the_micro_batch_split_changes_nothing(
+    base: Path, tmp_path: Path, settings: dict[str, Any], right: bool
+) -> None:
+    optimizers = {f"{player}_optimizer": sgd for player in ("policy", "discriminator")}
+    settings = {"rounds": 1, "gradient_clip": 100.0, **optimizers, **settings}
+    logs = [[], []]
+    runs = []
+    for log, limit in zip(logs, (16384, 60), strict=True):
+        torch.manual_seed(0)
+        module = gates.module(spec(base), **{"warmup": Warmup(2), "max_tokens_per_microbatch": limit, **settings})
+        log.extend(fit(module, tmp_path).logger.rows)
+        runs.append(gates.weights(module))
+    assert (gates.largest_difference(*runs) < SAME) == right
+    if right:
+        for name in ("accuracy_policy", "logit_expert", "auroc", "auroc_within_prompt"):
+            whole, parts = ([row[f"discriminator/{name}"] for row in log] for log in logs)
+            assert whole == pytest.approx(parts, abs=1e-4, nan_ok=True), name
+    assert gates.largest_difference(runs[0], started(gates.module(spec(base)))) > 100 * SAME, "nothing moved"
+
+
+# --- What is asked for is done ------------------------------------------------------------------------------------
+
+
+def test_the_potential_has_settings_of_its_own(base: Path, tmp_path: Path) -> None:
+    module = gates.module(spec(base, TwoHeads()), critic=TwoHead(potential_lr_factor=0.25), rounds=1)
+    fit(module, tmp_path)
+    rest, potential = module.players["discriminator"].optimizer.param_groups
+    assert potential["lr"] == 0.25 * rest["lr"] > 0
+    assert (potential["weight_decay"], rest["weight_decay"]) == (1e-4, 0.01)
+    own = [p for n, p in module.models.named_trainable_parameters("discriminator").items() if "potential" in n]
+    assert {id(p) for p in own} == {id(p) for p in potential["params"]} and len(own) == 2
+    frozen = gates.module(spec(base, TwoHeads()), critic=TwoHead(potential_lr_factor=0.0), rounds=1)
+    fit(frozen, tmp_path)
+    assert not any(t.any() for n, t in gates.weights(frozen).items() if "potential" in n), "a factor of 0 freezes it"
+
+
+@dataclass(frozen=True)
+class Spy(Advantage):
+    seen: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+
+    def __call__(self, rewards_NT: Tensor, mask_NT: Tensor, group_size: int, grid_NT: Tensor | None = None) -> Tensor:
+        self.seen.append((rewards_NT, grid_NT))
+        return torch.zeros_like(rewards_NT)
+
+
+def test_the_advantage_is_told_where_the_reward_was_read(base: Path, tmp_path: Path) -> None:
+    spy = Spy()
+    fit(gates.module(spec(base), granularity=Interval(4), advantage=spy, rounds=1), tmp_path)
+    ((_, grid_NT),) = spy.seen
+    assert grid_NT is not None and 3 <= int(grid_NT.sum(dim=1).max()) <= 5
+
+
+def test_the_kl_is_taken_from_the_reward(base: Path, tmp_path: Path) -> None:
+    spy = Spy()
+    settings = {"advantage": spy, "policy_loss": ClippedSurrogate(kl_coef=0.0), "rounds": 1, "warmup": Warmup(0)}
+    for penalty in (KLInReward(1.0, EstimateK1()), KLInReward(2.0, EstimateK1())):
+        torch.manual_seed(0)
+        module = gates.module(spec(base), reward_penalty=penalty, **settings)
+        module.configure_model()
+        with torch.no_grad():
+            for parameter in module.models.reference.parameters():
+                parameter.mul_(0.9)
+        row = fit(module, tmp_path).logger.rows[-1]
+        assert row["reward/penalty"] != 0 and row["reward/mean"] < 5
+    (once, _), (twice, _) = spy.seen
+    module = gates.module(spec(base), **settings)
+    torch.manual_seed(0)
+    fit(module, tmp_path)
+    plain = spy.seen[-1][0]
+    torch.testing.assert_close(twice - plain, 2 * (once - plain), atol=1e-4, rtol=1e-4)
+
+
+def test_the_pooling_ranks_traces(base: Path) -> None:
+    module = gates.module(spec(base), pooling=Minimum())
+    module.configure_model()
+    with torch.no_grad():
+        for parameter in module.models.discriminator.head.parameters():
+            parameter.normal_()
+    data = gates.data()
+    traces = [module.codec.encode_demonstration(one) for one in data.source.splits().train]
+    tokens = gates.TokenBatch.from_traces(traces, module.codec.pad_id)
+    rewards_NT = module.rewards(tokens)
+    lowest = rewards_NT.masked_fill(~tokens.completion_mask, torch.inf).amin(dim=1)
+    torch.testing.assert_close(module.trace_rewards(tokens), lowest)
+
+
+def test_a_gap_between_sampler_and_trainer_is_logged_and_corrected(base: Path, tmp_path: Path) -> None:
+    class Off(gates.HFSampler):
+        def sample(self, *args: Any, **kwargs: Any) -> Any:
+            rollouts = super().sample(*args, **kwargs)
+            return replace(rollouts, logprobs=rollouts.logprobs - 0.5 * rollouts.tokens.completion_mask)
+
+    def run(correction: SamplerCorrection) -> dict[str, float]:
+        module = gates.module(spec(base), sampler=Off(max_new_tokens=20), sampler_correction=correction, rounds=1)
+        return fit(module, tmp_path).logger.rows[-1]
+
+    plain, corrected = run(components.Uncorrected()), run(TruncatedImportance())
+    for row in (plain, corrected):
+        assert row["sampler/gap_mean"] == pytest.approx(0.5, abs=1e-3)
+    assert plain["policy/ratio"] == pytest.approx(float(torch.tensor(0.5).exp()), abs=1e-2)
+    assert corrected["policy/ratio"] == pytest.approx(1, abs=1e-4), "the ratio is the trainer's own"
+
+
+class SaysAuroc(Callback):
+    measures_heldout_auroc = True
+
+    def __init__(self, *values: float) -> None:
+        self.values = values
+
+    def on_train_batch_end(self, trainer: Any, pl_module: RAIRL, *_: Any) -> None:
+        pl_module.clock.heldout_auroc = self.values[pl_module.clock.round]
+
+
+def test_the_discriminator_pauses_while_it_is_far_ahead(base: Path, tmp_path: Path) -> None:
+    band = AurocBand(0.6, 0.9, minimum=0, maximum=4)
+    module = gates.module(spec(base), discriminator_updates=band, rounds=3, warmup=Warmup(2))
+    trainer = fit(module, tmp_path, [SaysAuroc(0.95, 0.75, 0.5, 0.5)])
+    assert trainer.logger.having("discriminator/updates") == [2, 0, 2, 4], "the warm-up takes what is expected"
+    assert module.clock.discriminator_updates == 8 and module.clock.round == 3
+
+
+def test_a_discriminator_that_pauses_is_still_measured(base: Path, tmp_path: Path) -> None:
+    band = AurocBand(0.6, 0.9, minimum=0, maximum=4)
+    module = gates.module(spec(base), discriminator_updates=band, rounds=4, warmup=Warmup(0))
+    module.clock.heldout_auroc = 0.99
+    measured: list[int] = []
+
+    class Probe(DiscriminatorProbe):
+        def _measure(self, trainer: Any, module: RAIRL) -> None:
+            measured.append(module.clock.round)
+
+    fit(module, tmp_path, [Probe(every_n_updates=2)])
+    assert module.clock.discriminator_updates == 0 and measured == [2, 4]
+
+
+class SavesInTheMiddle(Checkpoint):
+    def on_train_batch_end(self, trainer: Any, pl_module: RAIRL, *_: Any) -> None:
+        if pl_module.clock.round == 1:
+            trainer.save_checkpoint(Path(trainer.default_root_dir) / "middle.ckpt")
+
+
+def test_two_heads_resume_and_travel_as_adapters(base: Path, tmp_path: Path) -> None:
+    pair, critic = gates.shared(base), TwoHead(read_out=ReadF())
+    pair = replace(pair, head=TwoHeads(ExpectationHead(8), LinearHead()))
+    straight = trained(pair, tmp_path, [SavesInTheMiddle()], critic=critic, rounds=2)
+    module = gates.module(pair, critic=critic, rounds=2, warmup=Warmup(2))
+    trainer = gates.trainer(tmp_path)
+    trainer.fit(module, datamodule=gates.data(), ckpt_path=tmp_path / "middle.ckpt")
+    assert module.clock.round == 2 and gates.largest_difference(straight, gates.weights(module)) == 0
+    module.models.save_adapters(tmp_path / "adapters")
+    other = gates.module(pair, critic=critic)
+    other.configure_model()
+    other.models.load_adapters(tmp_path / "adapters")
+    assert gates.largest_difference(gates.weights(module), gates.weights(other)) == 0
+
+
+# --- What cannot work is refused at the start ---------------------------------------------------------------------
+
+
+def test_a_band_without_a_probe_is_refused(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="DiscriminatorProbe"):
+        fit(gates.module(spec(base), discriminator_updates=AurocBand()), tmp_path)
+
+
+@pytest.mark.parametrize("penalty", [R1Penalty(), UnitGradient()])
+def test_fused_attention_is_refused_where_a_penalty_differentiates_twice(
+    base: Path, tmp_path: Path, penalty: GradientPenalty
+) -> None:
+    pair = spec(base, attention="sdpa")
+    with pytest.raises(ConfigError, match="attn_implementation: eager"):
+        fit(gates.module(pair, discriminator_penalty=penalty), tmp_path)
+    fit(gates.module(pair, discriminator_penalty=ApproximateR1(), rounds=1), tmp_path)
+
+
+def test_a_kl_in_reward_and_loss_is_refused() -> None:
+    with pytest.raises(ConfigError, match="kl_coef: 0"):
+        gates.module(None, reward_penalty=KLInReward())
+
+
+def test_a_critic_and_a_head_that_do_not_fit_are_refused(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="potential"):
+        fit(gates.module(spec(base, LinearHead()), critic=TwoHead()), tmp_path)
+    with pytest.raises(ConfigError, match="do not fit"):
+        fit(gates.module(spec(base, TwoHeads()), critic=SingleHead()), tmp_path)
