@@ -14,14 +14,14 @@ HELP = """\
 rairl: learn a reasoning reward from expert demonstrations, and use it.
 
 Start here
-  rairl fit --config configs/quickstart.yaml      train a tiny model, on a CPU, in a minute or so
+  rairl fit --config configs/quickstart.yaml      train a tiny model, on a CPU, in minutes
   rairl fit --config configs/gsm8k.yaml           train on GSM8K demonstrations
 
 Commands
   fit        train the policy and its reward on expert demonstrations
-  validate   evaluate on the validation split, the one that may choose between runs
-  test       evaluate once on the test split, which chooses nothing
-  predict    sample traces and score them with the learned reward
+  validate   pass@1 of a checkpoint on the test questions
+  test       the same, and what the reward is worth there: reranking, localisation
+  predict    the policy's answers to the test questions
 
 Change anything
   --config a.yaml --config b.yaml                 files are merged, the later wins

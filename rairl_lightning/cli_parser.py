@@ -18,9 +18,9 @@ ROOMS = ("module", "algorithms", "callbacks", "components", "rollouts")
 
 DESCRIPTIONS = {
     "fit": "Train the policy and its reward on expert demonstrations.",
-    "validate": "Evaluate on the validation split, the one that may choose between runs.",
-    "test": "Evaluate once on the test split, which chooses nothing.",
-    "predict": "Sample traces and score them with the learned reward.",
+    "validate": "Pass@1 of a checkpoint on the test questions (during fit, validation reads the selection split).",
+    "test": "Pass@1 on the test split, and what the reward is worth there: reranking and localisation.",
+    "predict": "The policy's greedy answers to the test questions.",
 }
 
 TERMINATED = 128 + 15

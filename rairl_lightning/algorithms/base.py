@@ -73,10 +73,19 @@ class PairModule(LightningModule):
             self.pair = self.pair_spec.build(self.trainer.strategy.root_device if self._trainer is not None else "cpu")
             self.pair.train()  # loaded in evaluation mode, in which Lightning leaves it: no checkpointing, no dropout
 
-    def on_fit_start(self) -> None:
-        """Put both players in training mode, which activation checkpointing needs; there is no dropout by default."""
-        self.models.policy.train()
-        self.models.discriminator.train()
+    def setup(self, stage: str) -> None:
+        """Refuse what would run and be wrong.
+
+        Raises:
+            ConfigError: more than one process takes part.
+        """
+        if self.trainer.world_size > 1:
+            raise ConfigError(
+                "Several processes are not supported yet: gradients and data would not be shared out.",
+                expected="trainer.devices: 1 and trainer.num_nodes: 1",
+                got=f"{self.trainer.world_size} processes",
+                remedy="run on one device",
+            )
 
     def generator(self, purpose: str) -> torch.Generator:
         """Randomness of this training step: a function of seed, step, rank and purpose, so resuming needs no state."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,9 @@ class AdapterCheckpoint(Checkpoint):
     def _number(self, last: Path, round_: int) -> None:
         numbered = last.with_name(f"round-{round_:06d}.ckpt")
         numbered.unlink(missing_ok=True)
-        os.link(last, numbered)  # the same bytes, no second copy
+        try:
+            os.link(last, numbered)  # the same bytes, no second copy
+        except OSError:  # a file system without hard links
+            shutil.copy2(last, numbered)
         for old in sorted(last.parent.glob("round-*.ckpt"))[: -self.keep]:
             old.unlink()

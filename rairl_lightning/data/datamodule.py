@@ -176,8 +176,10 @@ class DemonstrationDataModule(LightningDataModule):
         if demonstrations and not kept:
             raise DataError(
                 f"Every {name} example is too long.",
-                expected=f"prompts of at most {self.max_prompt_tokens} tokens",
-                got=f"the shortest has {min(len(t.prompt_ids) for t in traces)}",
+                expected=f"at most {self.max_prompt_tokens} prompt and {self.max_completion_tokens} completion tokens",
+                got="at least {} and {}".format(
+                    min(len(trace.prompt_ids) for trace in traces), min(len(trace.completion_ids) for trace in traces)
+                ),
                 remedy="raise data.max_prompt_tokens and data.max_completion_tokens",
             )
         return kept

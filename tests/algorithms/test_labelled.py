@@ -17,7 +17,7 @@ def traces(*numbers: int) -> TokenBatch:
 
 def labelled(positives: int, negatives: int) -> LabelledTraces:
     labels = torch.tensor([True] * positives + [False] * negatives)
-    return LabelledTraces(traces(*range(1, positives + negatives + 1)), labels)
+    return LabelledTraces(traces(*range(1, positives + negatives + 1)), labels, torch.full(labels.shape, -1))
 
 
 def ids(tokens: TokenBatch) -> list[int]:

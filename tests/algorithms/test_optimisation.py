@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from rairl_lightning.algorithms.optimisation import PATIENCE, Player, Stopwatch, Update
+from rairl_lightning.components import ParameterGroup
 from rairl_lightning.components.schedules import Constant
 from rairl_lightning.errors import TrainingError
 
@@ -23,7 +24,9 @@ class Game:
 
     def __post_init__(self) -> None:
         sgd = lambda parameters: torch.optim.SGD(parameters, lr=self.rate)  # noqa: E731
-        self.player = Player.build("policy", [self.weight], sgd, Constant(self.warmup), 10, self.clip)
+        self.player = Player.build(
+            "policy", [ParameterGroup([self.weight], 1.0, {})], sgd, Constant(self.warmup), 10, self.clip
+        )
 
     def update(self, losses: Iterable[Tensor] | None = None) -> Update:
         parts = losses if losses is not None else iter([(self.weight**2).sum() / 2])
