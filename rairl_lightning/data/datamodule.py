@@ -177,9 +177,7 @@ class DemonstrationDataModule(LightningDataModule):
             raise DataError(
                 f"Every {name} example is too long.",
                 expected=f"at most {self.max_prompt_tokens} prompt and {self.max_completion_tokens} completion tokens",
-                got="at least {} and {}".format(
-                    min(len(trace.prompt_ids) for trace in traces), min(len(trace.completion_ids) for trace in traces)
-                ),
+                got=f"at least {min(len(trace.prompt_ids) for trace in traces)} and {min(len(trace.completion_ids) for trace in traces)}",
                 remedy="raise data.max_prompt_tokens and data.max_completion_tokens",
             )
         return kept
