@@ -17,6 +17,7 @@ from torch import Tensor
 from rairl_lightning.algorithms.phases import Phase
 from rairl_lightning.algorithms.sft import BestEpoch, sft_for
 from rairl_lightning.data.datamodule import DemonstrationDataModule
+from rairl_lightning.errors import ConfigError
 from rairl_lightning.evaluation.localisation import localise
 from rairl_lightning.evaluation.provenance import commit
 from rairl_lightning.evaluation.reranking import rerank, reward_auroc
@@ -36,13 +37,23 @@ class FinalReport(Callback):
 
     Args:
         questions: most test questions, >= 1.
-        samples: traces of each (N), >= 1.
+        samples: traces of each for the three uses of the reward (N), >= 1.
+        policy_samples: traces of each for the pass@1 of the policies after SFT, >= 1.
         interval: tokens of an interval for localisation, >= 1.
         seed: of samples, perturbations and bootstrap.
     """
 
-    def __init__(self, questions: int = 256, samples: int = 16, interval: int = 15, seed: int = 0) -> None:
-        self.questions, self.samples, self.interval, self.seed = questions, samples, interval, seed
+    def __init__(
+        self, questions: int = 256, samples: int = 16, policy_samples: int = 16, interval: int = 15, seed: int = 0
+    ) -> None:
+        if min(questions, samples, policy_samples, interval) < 1:
+            raise ConfigError(
+                "FinalReport cannot run with these settings.",
+                expected="questions, samples, policy_samples, interval >= 1",
+                got=f"{questions}, {samples}, {policy_samples}, {interval}",
+            )
+        self.questions, self.samples, self.policy_samples = questions, samples, policy_samples
+        self.interval, self.seed = interval, seed
         self._seconds: dict[str, float] = {}
         self._phase: Phase | None = None
         self._spent = self._start = 0.0
@@ -95,7 +106,7 @@ class FinalReport(Callback):
             rates = {"rairl": self._pass_at_1(module, test)}
         pair.load_adapter_state("policy", pair.adapter_state("reference"))
         with self._timing("evaluation"):
-            answered = self._answers(module, test)
+            answered = self._answers(module, test, self.samples)
             rates["sft"] = self._pass_at_1(module, test, answered)
             uses = self._uses(module, data, test, answered)
         with self._timing("sft_continued"):
@@ -116,23 +127,17 @@ class FinalReport(Callback):
             **uses,
         }
 
-    def _answers(self, module: RAIRL, questions: Sequence[Demonstration], samples: int | None = None) -> Answered:
-        greedy = samples is not None
-        return answer_questions(
-            module.models.policy,
-            module.sampler,
-            module.codec,
-            questions,
-            samples or self.samples,
-            seed=self.seed,
-            temperature=0.0 if greedy else None,
-        )
+    def _answers(
+        self, module: RAIRL, questions: Sequence[Demonstration], samples: int, temperature: float | None = None
+    ) -> Answered:
+        policy, sampler, codec = module.models.policy, module.sampler, module.codec
+        return answer_questions(policy, sampler, codec, questions, samples, seed=self.seed, temperature=temperature)
 
     def _pass_at_1(
         self, module: RAIRL, test: Sequence[Demonstration], sampled: Answered | None = None
     ) -> dict[str, list[float]]:
-        sampled = sampled or self._answers(module, test)
-        greedy = self._answers(module, test, samples=1)
+        sampled = sampled or self._answers(module, test, self.policy_samples)
+        greedy = self._answers(module, test, 1, temperature=0.0)
         return {
             "greedy": interval(random_choice(greedy.correct_QN), self.seed),
             "sampled": interval(random_choice(sampled.correct_QN), self.seed),
@@ -175,17 +180,23 @@ class FinalReport(Callback):
         policy = module.models.policy
         optimizer = factory(module.models.trainable_parameters("policy"))
         loader, best = data.train_dataloader(), BestEpoch(patience=2**31)
-        selection = data.examples("selection")
-        best.offer(self._selection_score(module, selection), module.models.adapter_state("policy"))
+        best.offer(self._selection_score(module, data), module.models.adapter_state("policy"))
         while seconds > 0:
             experts = (batch.experts.to(module.device) for batch in loader)
             limit = module.max_tokens_per_microbatch
             seconds = sft_for(policy, optimizer, experts, seconds, limit, module.gradient_clip)
-            best.offer(self._selection_score(module, selection), module.models.adapter_state("policy"))
+            best.offer(self._selection_score(module, data), module.models.adapter_state("policy"))
         module.models.load_adapter_state("policy", best.state)
 
-    def _selection_score(self, module: RAIRL, selection: Sequence[Demonstration]) -> float:
-        return float(self._answers(module, selection, samples=1).correct_QN.double().mean())
+    def _selection_score(self, module: RAIRL, data: DemonstrationDataModule) -> float:
+        """What the SFT initialisation chose its epoch by, so that both are chosen alike."""
+        selection = data.examples("selection")
+        if module.sft.monitor == "pass@1":
+            return float(self._answers(module, selection, 1, temperature=0.0).correct_QN.double().mean())
+        batches = [batch.experts.to(module.device) for batch in data.eval_loader("selection")]
+        limit = module.max_tokens_per_microbatch
+        sums = [module.models.policy.score(experts, limit).logprobs.sum() for experts in batches]
+        return float(sum(sums) / sum(experts.completion_mask.sum() for experts in batches))
 
     @contextmanager
     def _timing(self, name: str) -> Iterator[None]:

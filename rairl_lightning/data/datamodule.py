@@ -174,10 +174,11 @@ class DemonstrationDataModule(LightningDataModule):
                 stacklevel=2,
             )
         if demonstrations and not kept:
+            prompts, completions = zip(*((len(t.prompt_ids), len(t.completion_ids)) for t in traces), strict=True)
             raise DataError(
                 f"Every {name} example is too long.",
                 expected=f"at most {self.max_prompt_tokens} prompt and {self.max_completion_tokens} completion tokens",
-                got=f"at least {min(len(trace.prompt_ids) for trace in traces)} and {min(len(trace.completion_ids) for trace in traces)}",
+                got=f"at least {min(prompts)} and {min(completions)}",
                 remedy="raise data.max_prompt_tokens and data.max_completion_tokens",
             )
         return kept
