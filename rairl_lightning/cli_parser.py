@@ -59,9 +59,9 @@ def check_trainer(trainer: Mapping[str, Any], *, manual: bool) -> None:
     if name.split(".")[-1].lower().startswith("fsdp"):
         raise ConfigError(
             "FSDP1 is refused: it flattens 4-bit and float weights into one, and cannot clip by norm.",
-            expected="auto, ddp, or FSDP2",
+            expected="auto",
             got=name,
-            remedy="use --trainer.strategy ddp, or lightning.pytorch.strategies.ModelParallelStrategy for FSDP2",
+            remedy="use --trainer.strategy auto on one device; several processes are to come",
         )
     for key, (neutral, ours) in _OURS.items():
         if manual and trainer.get(key) not in (neutral, None):
@@ -102,6 +102,12 @@ class RAIRLCLI(LightningCLI):
             args=list(args),
             auto_configure_optimizers=False,
         )
+
+    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Lightning's own, and checkpoints that are read as data: they may hold no code."""
+        super().add_default_arguments_to_parser(parser)
+        if any(action.dest == "weights_only" for action in parser._actions):
+            parser.set_defaults({"weights_only": True})
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, and explain what is wrong in one message.

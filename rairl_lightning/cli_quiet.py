@@ -13,7 +13,6 @@ WARNINGS = (
 )
 LOG_LINES = (
     ("lightning.pytorch.utilities.rank_zero", "💡 Tip"),
-    ("lightning.pytorch.utilities.rank_zero", "`weights_only` was not set"),
     ("bitsandbytes.backends.cpu.ops", "Failed to load CPU gemm_4bit_forward"),  # we switch that kernel off
 )
 

@@ -93,7 +93,7 @@ class RAIRL(RoundsModule):
         discriminator_optimizer: likewise for adapter and head of the discriminator.
         sft_optimizer: for the SFT initialisation.
         policy_schedule: learning-rate factor over ``rounds`` updates.
-        discriminator_schedule: learning-rate factor over the warm-up's and ``rounds`` times the expected updates.
+        discriminator_schedule: learning-rate factor over the warm-up's and ``rounds`` times the most updates.
         sft_schedule: learning-rate factor in the SFT initialisation.
         gradient_clip: largest gradient norm of either player (paper: 1.0), > 0.
         max_tokens_per_microbatch: padded tokens in a model at once; bounds memory, changes no gradient.
@@ -269,12 +269,13 @@ class RAIRL(RoundsModule):
 
     def planned_updates(self) -> dict[str, int]:
         """What the schedules span."""
-        discriminator = self.warmup.updates + self.rounds * self.discriminator_updates.expected
+        discriminator = self.warmup.updates + self.rounds * self.discriminator_updates.most
         return {"policy": self.rounds, "discriminator": discriminator, "sft": self.sft_updates}
 
     def on_fit_start(self) -> None:
         """Refuse what only the whole configuration shows to be impossible."""
-        if self.discriminator_updates.needs_auroc:
+        self.models.check_sharing()
+        if self.discriminator_updates.needs_auroc or self.warmup.until_auroc is not None:
             require_probe(self.trainer.callbacks)  # type: ignore[attr-defined]
         if self.objective.penalty is not None:
             require_attention(self.objective.penalty, self.models.discriminator.attention)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from rairl_lightning.cli import guarded, main
+from rairl_lightning.errors import CheckpointError
 
 TOY_RUN = (
     "import sys, cli_toy; from rairl_lightning.cli import guarded; from rairl_lightning.cli_parser import launch; "
@@ -152,8 +153,8 @@ def test_unknown_command_is_explained(
         ("--trainer.precision=16-mixed", "bf16-mixed"),
         ("--trainer.precision=16", "bf16-mixed"),
         ("--trainer.precision=bf16-true", "no float32 copy"),
-        ("--trainer.strategy=fsdp", "ModelParallelStrategy"),
-        ("--trainer.strategy=FSDPStrategy", "ModelParallelStrategy"),
+        ("--trainer.strategy=fsdp", "one device"),
+        ("--trainer.strategy=FSDPStrategy", "one device"),
     ],
 )
 def test_forbidden_trainer_flag(fit: Run, capsys: pytest.CaptureFixture[str], argument: str, told: str) -> None:
@@ -234,3 +235,21 @@ def test_interrupting_the_process(toys: Path, tmp_path: Path) -> None:
     assert process.returncode == 130, err
     assert f"Saved {tmp_path}/interrupted.ckpt" in err and "Traceback" not in err
     assert torch.load(tmp_path / "interrupted.ckpt", weights_only=True)["global_step"] >= 3
+
+
+def test_a_checkpoint_that_is_not_there_is_one_message(fit: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert fit("--ckpt_path=nowhere.ckpt") == CheckpointError.exit_code
+    told = capsys.readouterr().err
+    assert "nowhere.ckpt" in told and "--ckpt_path" in told and "Traceback" not in told
+
+
+def test_a_checkpoint_that_holds_code_is_not_run(fit: Run, tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple:
+            return Path.touch, (tmp_path / "ran",)
+
+    torch.save({"state_dict": Trap()}, tmp_path / "trap.ckpt")
+    assert fit(f"--ckpt_path={tmp_path / 'trap.ckpt'}") == CheckpointError.exit_code
+    assert not (tmp_path / "ran").exists()
+    torch.load(tmp_path / "trap.ckpt", weights_only=False)
+    assert (tmp_path / "ran").exists(), "negative control: the trap works"

@@ -69,6 +69,8 @@ def test_phases_follow_each_other_and_the_last_round_ends_the_run(base: Path, tm
 
 def test_warm_up_ends_once_the_held_out_auroc_is_reached(base: Path, tmp_path: Path) -> None:
     class Oracle(Callback):
+        measures_heldout_auroc = True
+
         def on_train_batch_end(self, trainer: Any, pl_module: RAIRL, *_: Any) -> None:
             pl_module.clock.heldout_auroc = 0.6 + 0.1 * pl_module.clock.batches  # 0.7, 0.8, 0.9, …
 
@@ -76,6 +78,19 @@ def test_warm_up_ends_once_the_held_out_auroc_is_reached(base: Path, tmp_path: P
     module = gates.module(gates.full(base), warmup=Warmup(100, until_auroc=0.8), rounds=1)
     fit(module, tmp_path, [diary, Oracle()])
     assert diary.phases == [Phase.WARMUP] * 3 + [Phase.ADVERSARIAL]
+
+
+def test_the_policy_does_not_move_before_the_auroc_is_reached(base: Path, tmp_path: Path) -> None:
+    class Blind(Callback):
+        measures_heldout_auroc = True
+
+        def on_train_batch_end(self, trainer: Any, pl_module: RAIRL, *_: Any) -> None:
+            pl_module.clock.heldout_auroc = 0.55
+
+    module = gates.module(gates.full(base), warmup=Warmup(4, until_auroc=0.8), rounds=1)
+    with pytest.raises(TrainingError, match="cannot tell held-out traces apart"):
+        fit(module, tmp_path, [Blind()])
+    assert module.clock.policy_updates == 0
 
 
 @pytest.mark.parametrize(("warmup", "updates"), [(0, 0), (4, 4)])

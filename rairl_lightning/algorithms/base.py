@@ -15,7 +15,7 @@ from rairl_lightning.algorithms.optimisation import Stopwatch, Update
 from rairl_lightning.algorithms.phases import Clock
 from rairl_lightning.errors import CheckpointError, ConfigError
 from rairl_lightning.functional.masking import masked_mean
-from rairl_lightning.models.codec import TraceCodec
+from rairl_lightning.models.codec import TraceCodec, check_tokenizer
 from rairl_lightning.models.pair import ModelPair, PairSpec, Role
 from rairl_lightning.rollouts.base import Sampler
 from rairl_lightning.text.answers import answers_agree, extract_answer
@@ -54,7 +54,9 @@ class PairModule(LightningModule):
     @cached_property
     def codec(self) -> TraceCodec:
         """The tokenizer side of the pair, available before any weights are loaded."""
-        return self.pair_spec.load_codec()
+        codec = self.pair_spec.load_codec()
+        check_tokenizer(codec)
+        return codec
 
     @property
     def models(self) -> ModelPair:

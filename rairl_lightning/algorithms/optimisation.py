@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -72,7 +73,7 @@ class Player:
             step: takes the optimiser's step.
 
         Raises:
-            TrainingError: if the player has not moved for several updates in a row.
+            TrainingError: if a gradient is not finite, or the player has not moved for several updates in a row.
         """
         self.optimizer.zero_grad(set_to_none=True)
         total = 0.0
@@ -80,6 +81,13 @@ class Player:
             backward(loss)
             total += float(loss.detach())
         gradient_norm = float(nn.utils.clip_grad_norm_(self.parameters, self.gradient_clip))
+        if not math.isfinite(gradient_norm):
+            raise TrainingError(
+                f"The gradient of the {self.name} is not finite; the update was not made.",
+                expected="finite losses and gradients",
+                got=f"loss {total}, gradient norm {gradient_norm}",
+                remedy="lower its learning rate, or look at the traces of this round; the last checkpoint is whole",
+            )
         before = [parameter.detach().clone() for parameter in self.parameters]
         learning_rate = self.optimizer.param_groups[0]["lr"]
         step()

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from rairl_lightning.errors import ConfigError
+from rairl_lightning.errors import ConfigError, TrainingError
 
 
 class Phase(StrEnum):
@@ -49,9 +49,10 @@ class Warmup:
     """Discriminator updates with the policy frozen."""
 
     updates: int = 250
-    """Most discriminator updates before the policy may move (paper: about 250)."""
+    """Discriminator updates before the policy moves (paper: about 250); with ``until_auroc``, the most it may take."""
     until_auroc: float | None = None
-    """End earlier, once the held-out AUROC (``DiscriminatorProbe``) reaches this, in (0.5, 1]; ``None`` never does."""
+    """The policy moves once the held-out AUROC (``DiscriminatorProbe``) reaches this, in (0.5, 1], and not before; a
+    run that needs more than ``updates`` stops with an error. ``None``: after ``updates``."""
 
     def __post_init__(self) -> None:
         if self.updates < 0 or (self.until_auroc is not None and not 0.5 < self.until_auroc <= 1):
@@ -64,11 +65,24 @@ class Warmup:
     def is_over(self, updates: int, heldout_auroc: float | None) -> bool:
         """Whether the policy may move.
 
+        Raises:
+            TrainingError: the AUROC was not reached in ``updates`` updates.
+
         >>> Warmup(250, 0.8).is_over(30, 0.81), Warmup(250, 0.8).is_over(30, 0.7), Warmup(250).is_over(250, None)
         (True, False, True)
         """
-        good = self.until_auroc is not None and heldout_auroc is not None and heldout_auroc >= self.until_auroc
-        return good or updates >= self.updates
+        if self.until_auroc is None:
+            return updates >= self.updates
+        if heldout_auroc is not None and heldout_auroc >= self.until_auroc:
+            return True
+        if updates >= self.updates:
+            raise TrainingError(
+                f"The discriminator cannot tell held-out traces apart after {updates} updates.",
+                expected=f"a held-out AUROC of {self.until_auroc} (warmup.until_auroc)",
+                got="none yet" if heldout_auroc is None else f"{heldout_auroc:.3f}",
+                remedy="raise warmup.updates or the discriminator's learning rate, or lower warmup.until_auroc",
+            )
+        return False
 
 
 @dataclass

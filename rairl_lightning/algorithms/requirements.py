@@ -18,10 +18,10 @@ def require_probe(callbacks: Iterable[object]) -> None:
     """
     if not any(getattr(callback, "measures_heldout_auroc", False) for callback in callbacks):
         raise ConfigError(
-            "discriminator_updates follows the held-out AUROC, which nobody measures.",
+            "The warm-up or discriminator_updates follows the held-out AUROC, which nobody measures.",
             expected="a callback that measures it",
             got="none",
-            remedy="add rairl_lightning.callbacks.DiscriminatorProbe to trainer.callbacks, or use Fixed",
+            remedy="add rairl_lightning.callbacks.DiscriminatorProbe to trainer.callbacks, or do without",
         )
 
 

@@ -41,7 +41,8 @@ class AdapterCheckpoint(Checkpoint):
         """Save where it is due."""
         if isinstance(pl_module, PairModule):
             finished = pl_module.clock.round
-            if finished and finished != self._saved_round and finished % self.every_n_rounds == 0:
+            due = finished % self.every_n_rounds == 0 or trainer.should_stop  # the last round, before any report
+            if finished and finished != self._saved_round and due:
                 self._save(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

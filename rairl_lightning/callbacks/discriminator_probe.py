@@ -62,8 +62,9 @@ class DiscriminatorProbe(Callback):
         self._measured_at, self._measured_in_round = state_dict["measured_at"], state_dict["measured_in_round"]
 
     def _measure(self, trainer: Trainer, module: RAIRL) -> None:
-        answered = self._answers(trainer, module)
-        rewards_N = module.trace_rewards(answered.rollouts.tokens)
+        with trainer.precision_plugin.forward_context():  # as in training; callbacks run outside of it
+            answered = self._answers(trainer, module)
+            rewards_N = module.trace_rewards(answered.rollouts.tokens)
         area = reward_auroc(answered.per_question(rewards_N), answered.correct_QN)
         if not math.isnan(area):  # NaN: all rollouts right, or all wrong; nothing was learnt about D
             module.clock.heldout_auroc = area
@@ -74,6 +75,13 @@ class DiscriminatorProbe(Callback):
         if frozen and self._warmup_answers is not None:
             return self._warmup_answers
         questions = trainer.datamodule.examples("selection")[: self.questions]  # type: ignore[attr-defined]
+        if not questions:
+            raise ConfigError(
+                "DiscriminatorProbe has no prompts to measure on.",
+                expected="a selection split",
+                got="none",
+                remedy="set selection_fraction above 0 in data.source, or remove the callback",
+            )
         policy, sampler, codec = module.models.policy, module.sampler, module.codec
         answered = answer_questions(policy, sampler, codec, questions, self.samples, seed=self.seed)
         self._warmup_answers = answered if frozen else None

@@ -91,7 +91,8 @@ class FinalReport(Callback):
             rank_zero_info("FinalReport: nothing to compare, this run had no SFT initialisation or no rounds.")
             return
         if trainer.is_global_zero:
-            summary = self.summary(pl_module, datamodule)
+            with trainer.precision_plugin.forward_context():
+                summary = self.summary(pl_module, datamodule)
             path = Path(trainer.default_root_dir) / "summary.json"
             write_summary(path, summary)
             print_summary(summary)
@@ -104,16 +105,18 @@ class FinalReport(Callback):
         final = {name: tensor.clone() for name, tensor in pair.adapter_state("policy").items()}
         with self._timing("evaluation"):
             rates = {"rairl": self._pass_at_1(module, test)}
-        pair.load_adapter_state("policy", pair.adapter_state("reference"))
-        with self._timing("evaluation"):
-            answered = self._answers(module, test, self.samples)
-            rates["sft"] = self._pass_at_1(module, test, answered)
-            uses = self._uses(module, data, test, answered)
-        with self._timing("sft_continued"):
-            self._continue_sft(module, data)
-        with self._timing("evaluation"):
-            rates["sft_continued"] = self._pass_at_1(module, test)
-        pair.load_adapter_state("policy", final)
+        try:
+            pair.load_adapter_state("policy", pair.adapter_state("reference"))
+            with self._timing("evaluation"):
+                answered = self._answers(module, test, self.samples)
+                rates["sft"] = self._pass_at_1(module, test, answered)
+                uses = self._uses(module, data, test, answered)
+            with self._timing("sft_continued"):
+                self._continue_sft(module, data)
+            with self._timing("evaluation"):
+                rates["sft_continued"] = self._pass_at_1(module, test)
+        finally:  # whatever ends the report, what is saved next is the policy that was trained
+            pair.load_adapter_state("policy", final)
         seconds = {"total": time.perf_counter() - self._start, **self._seconds}
         if "RAIRL_INSTALL_SECONDS" in os.environ:
             seconds = {"install": float(os.environ["RAIRL_INSTALL_SECONDS"]), **seconds}

@@ -73,7 +73,8 @@ class InterruptCheckpoint(Callback):
 
     def _ask(self, trainer: Trainer) -> None:
         # Evaluation changes nothing, so one process need not wait for its end; several must stop together.
-        if self._asked or (trainer.validating and trainer.world_size == 1):
+        evaluating = trainer.validating or (trainer.should_stop and not self._in_round)
+        if self._asked or (evaluating and trainer.world_size == 1):
             raise KeyboardInterrupt
         self._asked = True
         os.write(2, _ASKED)  # print() may not be re-entered from a signal handler

@@ -62,7 +62,8 @@ class PeriodicEvaluation(Callback):
         if not self.examples(trainer, split):
             warnings.warn(f"{type(self).__name__}: the {split} split is empty, nothing is evaluated.", stacklevel=2)
             return
-        metrics = {f"{split}/{name}": value for name, value in self.evaluate(trainer, module, split).items()}
+        with trainer.precision_plugin.forward_context():  # as in training; callbacks run outside of it
+            metrics = {f"{split}/{name}": value for name, value in self.evaluate(trainer, module, split).items()}
         if split == "test":
             module.log_dict(metrics)
         else:

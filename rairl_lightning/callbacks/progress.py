@@ -17,7 +17,7 @@ FIGURES = {
     Phase.ADVERSARIAL: (
         ("reward", "reward/mean"),
         ("agree", "rollouts/agreement"),
-        ("AUROC", "discriminator/auroc"),
+        ("AUROC", "discriminator/heldout_auroc"),
         ("KL", "policy/kl"),
     ),
 }

@@ -18,7 +18,12 @@ class UpdateBudget(ABC):
     @property
     @abstractmethod
     def expected(self) -> int:
-        """Updates a round to plan the learning-rate schedule with."""
+        """Updates of a round in the warm-up, which must get on."""
+
+    @property
+    @abstractmethod
+    def most(self) -> int:
+        """Most updates of a round: the learning-rate schedule spans them, or it would end before the run."""
 
     @abstractmethod
     def updates(self, heldout_auroc: float | None) -> int:
@@ -46,6 +51,11 @@ class Fixed(UpdateBudget):
 
     @property
     def expected(self) -> int:
+        """``k``."""
+        return self.k
+
+    @property
+    def most(self) -> int:
         """``k``."""
         return self.k
 
@@ -92,6 +102,11 @@ class AurocBand(UpdateBudget):
     def expected(self) -> int:
         """The middle, rounded up."""
         return (self.minimum + self.maximum + 1) // 2
+
+    @property
+    def most(self) -> int:
+        """``maximum``."""
+        return self.maximum
 
     def updates(self, heldout_auroc: float | None) -> int:
         """``maximum`` to ``minimum`` as the AUROC goes from ``low`` to ``high``."""

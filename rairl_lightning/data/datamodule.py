@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 from lightning import LightningDataModule
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from rairl_lightning.data.demonstrations.base import DemonstrationSource, Splits
 from rairl_lightning.data.negatives import PerturbedDemonstrations
@@ -99,7 +100,7 @@ class DemonstrationDataModule(LightningDataModule):
 
     Args:
         source: the data set, by class path.
-        path: short for ``source.init_args.path``: folder, file or hub id.
+        path: short for ``source.init_args.path``: a folder or hub id.
         batch_size: prompts a round (B), >= 1.
         eval_batch_size: prompts an evaluation batch, >= 1.
         perturbations: kinds of corrupted demonstrations, negatives of the discriminator and localisation tests.
@@ -227,6 +228,12 @@ class DemonstrationDataModule(LightningDataModule):
             raise ConfigError("The data is used before it is set up.", remedy="call datamodule.setup(stage) first")
         return getattr(self.splits, split)
 
+    def teardown(self, stage: str) -> None:
+        """Say how many perturbations did not apply, by kind."""
+        if stage == "fit" and self.splits is not None and self.negatives.rejected:
+            counts = ", ".join(f"{kind} {count}" for kind, count in sorted(self.negatives.rejected.items()))
+            rank_zero_info(f"Perturbations that did not apply and were replaced by another kind or left out: {counts}.")
+
     def state_dict(self) -> dict[str, Any]:
         """The rollout buffer; order and position are in the loader's state."""
         return {"buffer": self.buffer.state_dict()}
@@ -246,7 +253,7 @@ def with_path(source: DemonstrationSource, path: str | None) -> DemonstrationSou
         return source
     if "path" not in {item.name for item in dataclasses.fields(source)}:
         raise ConfigError(
-            f"{type(source).__name__} reads no files, so data.path means nothing to it.",
-            remedy="drop data.path, or name another data.source",
+            f"{type(source).__name__} has no path, so data.path means nothing to it.",
+            remedy="drop data.path and set what it reads under data.source.init_args, or name another data.source",
         )
     return dataclasses.replace(source, **{"path": path})

@@ -66,4 +66,9 @@ def answer_questions(
         for question, group in zip(questions, groups, strict=True)
     ]
     classes = [answer_classes(group, answers_agree) for group in groups]
-    return Answered(rollouts, torch.tensor(correct), torch.tensor(classes))
+    shape = (len(questions), samples)
+    return Answered(
+        rollouts,
+        torch.tensor(correct, dtype=torch.bool).reshape(shape),
+        torch.tensor(classes, dtype=torch.int64).reshape(shape),
+    )

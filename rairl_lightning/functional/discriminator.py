@@ -36,7 +36,7 @@ def per_trace_weights(labels_expert_is_one: Tensor, positions: Tensor) -> Tensor
 def per_position_weights(labels_expert_is_one: Tensor, positions: Tensor) -> Tensor:
     """Weight of one position when every scored position of a class counts alike.
 
-    ``w_n = 1 / (2 · Σ_{m in n's class} K_m)``: the class means of the design's ``L_D``. Arguments, result and
+    ``w_n = 1 / (2 · Σ_{m in n's class} K_m)``: the class means of ``L_D`` as the paper writes it. Arguments, result and
     errors as :func:`per_trace_weights`.
 
     >>> per_position_weights(torch.tensor([True, False, False]), torch.tensor([2, 1, 4]))

@@ -21,7 +21,22 @@ PLAYERS: tuple[Player, ...] = ("policy", "discriminator")
 
 
 def save_players(pair: ModelPair, folder: Path) -> None:
-    """See :meth:`ModelPair.save_adapters`."""
+    """See :meth:`ModelPair.save_adapters`.
+
+    Raises:
+        CheckpointError: the files cannot be written.
+    """
+    try:
+        _write_players(pair, folder)
+    except SafetensorError as error:  # not an OSError, whatever the disk said
+        raise CheckpointError(
+            f"The adapters could not be written to {folder}.",
+            got=error,
+            remedy="free some space; the checkpoints of the run are whole",
+        ) from error
+
+
+def _write_players(pair: ModelPair, folder: Path) -> None:
     for player in PLAYERS:
         model = getattr(pair, player).model
         if isinstance(model, PeftModel):

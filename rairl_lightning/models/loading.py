@@ -190,7 +190,7 @@ def _check_path(spec: BackboneSpec) -> None:
         raise ModelError(
             f"There is no model folder {spec.path!r}.",
             expected="an existing folder, or owner/name on the hub",
-            remedy="correct the backbone's path",
+            remedy="correct the backbone's path; `make smollm2` prepares models/SmolLM2-135M-Instruct",
         )
 
 

@@ -15,6 +15,7 @@ from rairl_lightning.models.codec import TraceCodec
 from rairl_lightning.models.discriminator import Discriminator
 from rairl_lightning.models.exports import load_players, save_players
 from rairl_lightning.models.policy import Policy, Reference
+from rairl_lightning.models.views import assert_shared
 
 Player = Literal["policy", "discriminator"]
 Role = Literal["policy", "discriminator", "reference"]
@@ -49,11 +50,21 @@ class ModelPair(nn.Module):
         self.reference = reference
         self.codec = codec
         self.adapters_only = adapters_only
+        self.shares_base = False
         self.base_fingerprint = base_fingerprint
         for role in ("policy", "discriminator"):
             own = {id(parameter) for parameter in self._own(role).values()}
             for parameter in getattr(self, role).parameters():
                 parameter.requires_grad_(id(parameter) in own)
+
+    def check_sharing(self) -> None:
+        """Check that policy and discriminator still stand on the very same frozen weights, where they should.
+
+        Raises:
+            ModelError: something copied the base.
+        """
+        if self.shares_base:
+            assert_shared(self.policy, self.discriminator.model)
 
     def trainable_parameters(self, player: Player) -> list[nn.Parameter]:
         """The parameters only this player trains, in a fixed order."""

@@ -44,7 +44,8 @@ class SharedBase(PairSpec):
         """See :class:`PairSpec`."""
         base = load_backbone(self.backbone, device)
         pair = _assemble(self, base, view(base), fingerprint(base), self.load_codec())
-        assert_shared(pair.policy, pair.discriminator.model)
+        pair.shares_base = True
+        pair.check_sharing()
         return pair
 
     def load_codec(self) -> TraceCodec:

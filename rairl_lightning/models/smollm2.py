@@ -109,7 +109,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=DEFAULT_FOLDER, help="folder to write (default: %(default)s)")
     try:
-        print(f"SmolLM2-135M-Instruct is ready in {prepare(parser.parse_args().out)}")
+        folder = parser.parse_args().out
+        if not (folder / "config.json").is_file():
+            prepare(folder)
+        print(f"SmolLM2-135M-Instruct is ready in {folder}")
     except RAIRLError as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -83,6 +83,14 @@ def test_standing_still_is_an_error_only_in_a_row() -> None:
         game.update([0.0 * game.weight.sum()])
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_gradient_that_is_not_finite_moves_nothing(bad: float) -> None:
+    game = Game()
+    with pytest.raises(TrainingError, match="gradient of the policy is not finite"):
+        game.update([bad * game.weight.sum()])
+    assert game.weight.tolist() == [3.0, 4.0]
+
+
 def test_a_stopwatch_adds_up_and_starts_afresh() -> None:
     watch = Stopwatch()
     for _ in range(2):

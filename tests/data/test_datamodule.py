@@ -203,7 +203,7 @@ def test_state_holds_the_buffer(codec: Any) -> None:
 def test_with_path_replaces_the_path_of_sources_that_read_one() -> None:
     assert with_path(GSM8K(path="a"), "b").path == "b"
     assert with_path(GSM8K(path="a"), None).path == "a"
-    with pytest.raises(ConfigError, match="Arithmetic reads no files"):
+    with pytest.raises(ConfigError, match="Arithmetic has no path"):
         with_path(Arithmetic(), "b")
 
 
