@@ -60,7 +60,7 @@ class AdapterCheckpoint(Checkpoint):
         self._saved_round = module.clock.round
         last = folder / "last.ckpt"
         partial = folder / "last.ckpt.partial"
-        trainer.save_checkpoint(partial)
+        trainer.save_checkpoint(partial, weights_only=False)
         if trainer.is_global_zero:
             partial.replace(last)
             if self.keep:

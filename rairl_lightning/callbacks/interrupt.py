@@ -88,7 +88,7 @@ class InterruptCheckpoint(Callback):
     def _save(self, trainer: Trainer) -> Path:
         final = Path(trainer.default_root_dir) / self.filename
         partial = final.with_name(f"{final.name}.partial")
-        trainer.save_checkpoint(partial)
+        trainer.save_checkpoint(partial, weights_only=False)
         if trainer.is_global_zero:
             partial.replace(final)
         return final
