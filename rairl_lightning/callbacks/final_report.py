@@ -27,6 +27,8 @@ from rairl_lightning.functional.ranking import random_choice
 from rairl_lightning.module import RAIRL
 from rairl_lightning.types import Demonstration
 
+EPOCHS_COMPARED = 16  # at most so many, evenly spread over the time of the continued SFT
+
 
 class FinalReport(Callback):
     """Compares SFT, SFT continued for the same wall time, and R-AIRL, then the three uses of the reward.
@@ -184,11 +186,15 @@ class FinalReport(Callback):
         optimizer = factory(module.models.trainable_parameters("policy"))
         loader, best = data.train_dataloader(), BestEpoch(patience=2**31)
         best.offer(self._selection_score(module, data), module.models.adapter_state("policy"))
+        pause = seconds / EPOCHS_COMPARED  # evaluating every epoch would take longer than training
+        evaluate_at = seconds - pause
         while seconds > 0:
             experts = (batch.experts.to(module.device) for batch in loader)
             limit = module.max_tokens_per_microbatch
             seconds = sft_for(policy, optimizer, experts, seconds, limit, module.gradient_clip)
-            best.offer(self._selection_score(module, data), module.models.adapter_state("policy"))
+            if seconds <= max(0.0, evaluate_at):
+                best.offer(self._selection_score(module, data), module.models.adapter_state("policy"))
+                evaluate_at = seconds - pause
         module.models.load_adapter_state("policy", best.state)
 
     def _selection_score(self, module: RAIRL, data: DemonstrationDataModule) -> float:
