@@ -103,12 +103,6 @@ class RAIRLCLI(LightningCLI):
             auto_configure_optimizers=False,
         )
 
-    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Lightning's own, and checkpoints that are read as data: they may hold no code."""
-        super().add_default_arguments_to_parser(parser)
-        if any(action.dest == "weights_only" for action in parser._actions):
-            parser.set_defaults({"weights_only": True})
-
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, and explain what is wrong in one message.
 
@@ -120,6 +114,9 @@ class RAIRLCLI(LightningCLI):
         except ArgumentError as error:
             accepted = {action.dest for one in self._subcommand_parsers.values() for action in one._actions}
             raise explained(str(error), accepted) from error
+        command = self.config[self.config["subcommand"]]
+        if command.get("weights_only") is None:
+            command["weights_only"] = True  # checkpoints are data: they may hold no code
 
     def _parse_ckpt_path(self) -> None:
         """Keep what the user configured; Lightning would replace it by the checkpoint's hyper-parameters."""
