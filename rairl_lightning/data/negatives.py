@@ -13,9 +13,15 @@ from rairl_lightning.models.codec import TraceCodec
 from rairl_lightning.text.perturbations import Corruption, Perturbation, corrupt
 from rairl_lightning.types import Demonstration, Perturbed, TokenBatch, TraceIds
 
+MOST_OTHERS = 16
+"""Demonstrations that a perturbation gets to see besides the one it corrupts."""
+
 
 class PerturbedDemonstrations:
     """Corrupts demonstrations and counts what could not be corrupted.
+
+    What becomes of a demonstration depends on its id, the state of the generator and which others come with it, not on
+    the order they come in.
 
     Args:
         perturbations: the kinds to draw from; each demonstration tries them in a random order.
@@ -31,17 +37,22 @@ class PerturbedDemonstrations:
         """Corrupt each demonstration ``copies`` times, fewer where every kind was rejected.
 
         Args:
-            demonstrations: B of them.
+            demonstrations: B of them; each may borrow from a few of those with another prompt.
             copies: corruptions of each, >= 0.
-            rng: the only source of randomness.
+            rng: the only source of randomness; drawn from once.
 
         Returns:
             At most ``B · copies`` corrupted traces with the changed characters.
         """
         drawn: list[tuple[int, Corruption]] = []
+        seed = rng.getrandbits(64)
+        pool = sorted(demonstrations, key=lambda other: (other.id, other.prompt))
         for source, demonstration in enumerate(demonstrations):
-            for _ in range(copies if self.perturbations else 0):
-                corruption, rejected = corrupt(demonstration, self.perturbations, rng)
+            for copy in range(copies if self.perturbations else 0):
+                own = random.Random(f"{seed} {demonstration.id} {copy}")
+                near = own.sample(pool, min(len(pool), MOST_OTHERS))
+                others = [other for other in near if other.prompt != demonstration.prompt]
+                corruption, rejected = corrupt(demonstration, self.perturbations, own, others)
                 self.rejected.update(rejected)
                 if corruption is not None:
                     drawn.append((source, corruption))

@@ -1,4 +1,5 @@
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ from rairl_lightning.data.negatives import PerturbedDemonstrations
 from rairl_lightning.functional.localisation import span_tokens
 from rairl_lightning.text.answers import extract_answer
 from rairl_lightning.text.chat import render_completion
-from rairl_lightning.text.perturbations import NudgedAnswer, NumberCorruption, OperatorFlip
+from rairl_lightning.text.perturbations import BorrowedStep, NudgedAnswer, NumberCorruption, OperatorFlip
+from rairl_lightning.types import Demonstration
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +45,28 @@ def test_corruptions_are_those_of_the_same_generator(codec: Any, demonstrations:
     make = PerturbedDemonstrations([OperatorFlip(), NumberCorruption()], codec)
     first, again, other = (make(demonstrations, 1, random.Random(seed)).tokens.traces() for seed in (0, 0, 1))
     assert first == again != other
+
+
+def test_an_example_is_corrupted_alike_whatever_the_order(codec: Any, demonstrations: Any) -> None:
+    make = PerturbedDemonstrations([OperatorFlip(), NumberCorruption(), BorrowedStep()], codec)
+    forth, back = (make(given, 2, random.Random(0)) for given in (demonstrations, demonstrations[::-1]))
+    by_source = [
+        sorted((int(s), t.completion_ids, k) for s, t, k in zip(m.sources, m.tokens.traces(), m.kinds, strict=True))
+        for m in (forth, replace(back, sources=len(demonstrations) - 1 - back.sources))
+    ]
+    assert by_source[0] == by_source[1]
+    assert len({tuple(t.completion_ids) for t in forth.tokens.traces()}) > len(demonstrations), "copies differ"
+
+
+def test_each_borrows_from_the_others_and_never_from_the_same_prompt(codec: Any) -> None:
+    make = PerturbedDemonstrations([BorrowedStep()], codec)
+    first = Demonstration("a", "gate 1", "go left", "left")
+    second = Demonstration("b", "gate 2", "turn 5 + 2 = 7\nwait there", "right")
+    made = make([first, second], 1, random.Random(0))
+    texts = [codec.decode(trace.completion_ids) for trace in made.tokens.traces()]
+    assert "wait there" in texts[0] and "go left" in texts[1]
+    again = make([first, replace(second, prompt="gate 1")], 1, random.Random(0))
+    assert len(again.tokens) == 0 and make.rejected == {"BorrowedStep": 2}
 
 
 def test_rejections_are_counted_by_kind(codec: Any, demonstrations: Any) -> None:

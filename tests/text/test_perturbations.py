@@ -3,13 +3,24 @@
 import random
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from perturbing import (
+    KINDS,
+    LOCAL,
+    SHARED,
+    assert_only_the_span_changed,
+    corruptions,
+    demo,
+    dials,
+    rendered,
+    tries,
+    with_others,
+)
 
-from rairl_lightning.data.demonstrations import GSM8K, Arithmetic
+from rairl_lightning.data.demonstrations import GSM8K
 from rairl_lightning.text.answers import answers_agree
 from rairl_lightning.text.chat import render_completion
 from rairl_lightning.text.equations import find_equations
@@ -19,39 +30,27 @@ from rairl_lightning.text.perturbations import (
     NumberCorruption,
     OperatorFlip,
     Perturbation,
+    Rewrite,
+    SwappedOperands,
+    SwappedQuantities,
     changed_span,
     corrupt,
 )
-from rairl_lightning.types import Demonstration
+from rairl_lightning.text.perturbations.modulus import find_modulus, is_true
 
-GSM8K_FOLDER = Path(__file__).resolve().parents[3] / "shared" / "data" / "gsm8k"
-KINDS = [OperatorFlip(), NumberCorruption(), NudgedAnswer()]
+SIMPLE = [OperatorFlip(), NumberCorruption(), NudgedAnswer()]
 PIECES = ["5", "3", "0", " ", "+", "-", "*", "/", "=", "x", "\n", ".", "8", "eggs", "(", ")"]
+WORDS = ["Ann", "12.50", "1,200", "%", "$", "is not", "higher", "a", "hyperkalemia"]
+TAGS = ["A. ", "B. ", "Answer: (A)", "</think>", "<answer>"]
 prose = st.lists(st.sampled_from(PIECES)).map("".join)
+wild = st.lists(st.sampled_from([*PIECES, *WORDS, *TAGS]), max_size=40).map(" ".join) | st.text()
 
 
 @pytest.fixture(scope="module")
 def demonstrations():
-    if not GSM8K_FOLDER.is_dir():
-        pytest.skip(f"real GSM8K is not at {GSM8K_FOLDER}")
-    return GSM8K(str(GSM8K_FOLDER)).splits().test
-
-
-def tries(perturbation, reasoning, answer="9", count=60):
-    """The different outcomes over many seeds."""
-    return {perturbation(reasoning, answer, random.Random(seed)) for seed in range(count)}
-
-
-def assert_only_the_span_changed(before, corruption):
-    """The span holds the new characters; what is around it is the old text, and both ends of it are new."""
-    after = render_completion(corruption.reasoning, corruption.answer)
-    start, end = corruption.span
-    tail = len(after) - end
-    old = before[start : len(before) - tail]
-    assert before[:start] == after[:start] and before[len(before) - tail :] == after[end:]
-    assert 0 <= start < end <= len(after) and old != after[start:end]
-    assert old[:1] != after[start] and old[-1:] != after[end - 1]
-    return old, after[start:end]
+    if not SHARED.is_dir():
+        pytest.skip(f"real GSM8K is not at {SHARED}")
+    return GSM8K(str(SHARED / "gsm8k")).splits().test
 
 
 def test_operator_flip_by_hand():
@@ -98,6 +97,56 @@ def test_operator_flip_reads_other_arithmetic_if_it_is_spaced():
     assert tries(OperatorFlip(), "8+3 = 1") == {None}
 
 
+def test_around_a_circle_an_equation_that_is_still_right_is_no_error():
+    for corruption in tries(OperatorFlip(), "8 + 5 = 3\n3 - 5 = 8"):  # modulo 10, where + 5 and - 5 are the same
+        assert not {"8 - 5 = 3", "3 + 5 = 8"} & set(corruption.reasoning.splitlines())
+    assert tries(SwappedOperands(), "8 + 5 = 3\n2 - 7 = 5") == {None}, "7 - 2 = 5, too"
+    assert {c.reasoning for c in tries(SwappedOperands(), "8 + 5 = 3\n2 - 6 = 6")} == {"8 + 5 = 3\n6 - 2 = 6"}
+
+
+@pytest.mark.parametrize(
+    ("trace", "modulus"),
+    [
+        ("8 + 5 = 3", 10),
+        ("9 * 3 = 7", 10),  # the difference is 20, but one digit cannot tell 20 places
+        ("9 + 5 = 2, 4 + 7 = 11", 12),
+        ("8 + 1 = 9", None),  # nothing wraps around
+        ("3 + 5 = 8, 2 * 8 = 15", None),  # an error of 1
+        ("12 * 3 = 26", None),  # an error of 10, but 26 is no place modulo 10
+        ("8 + 5 = 3.0", None),
+        ("2 / 4 = 3", None),
+        ("", None),
+    ],
+)
+def test_the_modulus_is_read_off_the_equations(trace, modulus):
+    equations = find_equations(trace)
+    assert find_modulus(equations) == modulus
+    assert modulus is None or all(is_true(equation, modulus) for equation in equations)
+
+
+def test_swapped_operands_by_hand():
+    made = tries(SwappedOperands(), "- 1-2 walks\nshe has 12 eggs - 5 eggs = 7 eggs, 84/2 = 42, 3 + 4 = 7, 8 - 8 = 0")
+    lines = {c.reasoning.splitlines()[1] for c in made}
+    assert lines == {
+        "she has 5 eggs - 12 eggs = 7 eggs, 84/2 = 42, 3 + 4 = 7, 8 - 8 = 0",
+        "she has 12 eggs - 5 eggs = 7 eggs, 2/84 = 42, 3 + 4 = 7, 8 - 8 = 0",
+    }
+    for reasoning in ("3 + 4 = 7", "2 * 3 = 6", "9 - 9 = 0", "9 - 4 = 6", "pages 9-4", "9 - 4% = 8.64"):
+        assert tries(SwappedOperands(), reasoning) == {None}, reasoning
+
+
+def test_swapped_quantities_by_hand():
+    made = {c.reasoning for c in tries(SwappedQuantities(), "5 hens lay 20 eggs\n20 - 5 = 15")}
+    assert made == {
+        "20 hens lay 5 eggs\n20 - 5 = 15",
+        "5 hens lay 20 eggs\n5 - 20 = 15",
+        "5 hens lay 20 eggs\n15 - 5 = 20",
+    }, "and not 20 - 15 = 5, which is right"
+    for reasoning in ("", "5 hens", "5 and 7", "from 5 to 7 eggs", "5 hens and 7 hens", "5 hens\n7 eggs"):
+        assert tries(SwappedQuantities(), reasoning) == {None}, reasoning
+    assert {c.reasoning for c in tries(SwappedQuantities(), "5 + 7 = 12")} == {"12 + 7 = 5", "5 + 12 = 7"}
+
+
 def test_number_corruption_by_hand():
     corruptions = tries(NumberCorruption(), "1. Step 2: 20 eggs and 5 - 0 = 5 B12", count=300)
     reasonings = {c.reasoning for c in corruptions}
@@ -139,16 +188,16 @@ def test_a_nudge_that_still_agrees_is_rejected():
         def _nudged(self, answer, rng):
             return f"{answer}.0"
 
-    assert SameValue()("r", "5", random.Random(0)) is None
+    assert SameValue()(demo("r", "5"), random.Random(0)) is None
 
 
 def test_a_perturbation_that_changes_nothing_is_rejected():
     @dataclass(frozen=True)
     class Nothing(Perturbation):
-        def rewrite(self, reasoning, answer, rng):
-            return reasoning + "\n", answer
+        def rewrite(self, demonstration, rng, others):
+            return Rewrite(demonstration.reasoning + "\n", demonstration.answer)
 
-    assert Nothing()("r", "5", random.Random(0)) is None
+    assert Nothing()(demo("r", "5"), random.Random(0)) is None
 
 
 @given(st.text(), st.text())
@@ -159,62 +208,77 @@ def test_changed_span_is_the_smallest(before, after):
         assert old[:start] == new[:start] and old.endswith(new[end:])
 
 
-@given(prose, prose, st.integers(0, 99))
-def test_no_text_makes_a_perturbation_raise_or_point_elsewhere(reasoning, answer, seed):
+@given(wild, wild, wild, st.integers(0, 99))
+def test_no_text_makes_a_perturbation_raise_or_point_elsewhere(prompt, reasoning, answer, seed):
+    one, others = demo(reasoning, answer, prompt), [demo("12 - 5 = 7 is high", "7", "Is it Ann or Ben?")]
     for perturbation in KINDS:
-        corruption = perturbation(reasoning, answer, random.Random(seed))
-        assert corruption == perturbation(reasoning, answer, random.Random(seed))
+        corruption = perturbation(one, random.Random(seed), others)
+        assert corruption == perturbation(one, random.Random(seed), others)
+        if corruption is None:
+            continue
+        after = rendered(corruption)
+        start, end = corruption.span
+        assert after != rendered(one) and 0 <= start < end <= len(after)
+        assert corruption.kind == type(perturbation).__name__
+        assert not perturbation.changes_answer or not answers_agree(answer, corruption.answer)
+        assert perturbation.changes_answer or corruption.answer == answer
+
+
+@given(prose, prose, st.integers(0, 99))
+def test_nothing_outside_the_span_of_a_local_error_is_changed(reasoning, answer, seed):
+    one, others = demo(reasoning, answer), [demo("12 - 5 = 7 is high", "7", "Is it Ann or Ben?")]
+    for perturbation in LOCAL:
+        corruption = perturbation(one, random.Random(seed), others)
         if corruption is not None:
-            assert_only_the_span_changed(render_completion(reasoning, answer), corruption)
+            assert_only_the_span_changed(rendered(one), corruption)
 
 
 def test_corrupt_tries_every_kind_and_reports_the_rejected():
-    words = Demonstration("a", "q", "no digits", "Paris")
-    corruption, rejected = corrupt(words, KINDS, random.Random(0))
+    words = demo("no digits", "Paris")
+    corruption, rejected = corrupt(words, SIMPLE, random.Random(0))
     assert corruption is None and sorted(rejected) == ["NudgedAnswer", "NumberCorruption", "OperatorFlip"]
-    only_answer = Demonstration("b", "q", "no digits", "48")
-    outcomes = [corrupt(only_answer, KINDS, random.Random(seed)) for seed in range(40)]
+    only_answer = demo("no digits", "48")
+    outcomes = [corrupt(only_answer, SIMPLE, random.Random(seed)) for seed in range(40)]
     assert {outcome.corruption.kind for outcome in outcomes} == {"NudgedAnswer"}
     assert {len(outcome.rejected) for outcome in outcomes} == {0, 1, 2}, "the order is shuffled"
     assert corrupt(words, [], random.Random(0)) == (None, ())
 
 
-def test_the_same_seed_gives_the_same_corruptions(demonstrations):
-    runs = [[corrupt(demo, KINDS, random.Random(7)) for demo in demonstrations[:50]] for _ in range(2)]
-    other = [corrupt(demo, KINDS, random.Random(8)) for demo in demonstrations[:50]]
+def test_the_same_seed_gives_the_same_corruptions():
+    demonstrations = with_others(dials()[:50])
+    runs = [[corrupt(one, KINDS, random.Random(7), others) for one, others in demonstrations] for _ in range(2)]
+    other = [corrupt(one, KINDS, random.Random(8), others) for one, others in demonstrations]
     assert runs[0] == runs[1] != other
 
 
-@pytest.mark.parametrize(("perturbation", "most_rejected"), zip(KINDS, (0.08, 0.001, 0.0), strict=True))
+@pytest.mark.parametrize(("perturbation", "most_rejected"), zip(SIMPLE, (0.08, 0.001, 0.0), strict=True))
 def test_on_real_solutions(demonstrations, perturbation, most_rejected):
-    rng, rejected = random.Random(0), 0
-    for demo in demonstrations:
-        corruption = perturbation(demo.reasoning, demo.answer, rng)
+    rejected = 0
+    for one, corruption in corruptions(perturbation, demonstrations):
         if corruption is None:
             rejected += 1
             continue
-        old, new = assert_only_the_span_changed(render_completion(demo.reasoning, demo.answer), corruption)
+        old, new = assert_only_the_span_changed(rendered(one), corruption)
         if isinstance(perturbation, OperatorFlip):
             assert old in OPERATORS and new in OPERATORS and OPERATORS[old] != OPERATORS[new]
-            flipped = equation_at(demo.reasoning, corruption.span[0] - len("<think>\n"))
-            assert not flipped.holds or held(demo.reasoning) - held(corruption.reasoning)
+            flipped = equation_at(one.reasoning, corruption.span[0] - len("<think>\n"))
+            assert not flipped.holds or held(one.reasoning) - held(corruption.reasoning)
         else:
             assert old.isdigit() and new.isdigit() and 1 <= abs(int(old) - int(new)) <= 3
-        assert answers_agree(demo.answer, corruption.answer) != isinstance(perturbation, NudgedAnswer)
+        assert answers_agree(one.answer, corruption.answer) != isinstance(perturbation, NudgedAnswer)
     print(f"{type(perturbation).__name__}: {rejected} of {len(demonstrations)} rejected")
     assert rejected <= most_rejected * len(demonstrations)
 
 
 def test_the_rate_of_rejections_notices_prose_without_equations(demonstrations):
-    words = [demo.reasoning.replace("=", "is") for demo in demonstrations[:100]]
-    assert sum(OperatorFlip()(text, "5", random.Random(0)) is None for text in words) > 8, "more than is allowed above"
+    words = [demo(one.reasoning.replace("=", "is"), "5") for one in demonstrations[:100]]
+    assert sum(OperatorFlip()(one, random.Random(0)) is None for one in words) > 8, "more than is allowed above"
 
 
 def test_the_built_in_task_can_always_be_corrupted():
-    for demo in Arithmetic(train_size=50, selection_size=1, test_size=1).splits().train:
-        for perturbation in KINDS:
-            corruption = perturbation(demo.reasoning, demo.answer, random.Random(0))
-            assert_only_the_span_changed(render_completion(demo.reasoning, demo.answer), corruption)
+    for perturbation in SIMPLE:
+        for one, corruption in corruptions(perturbation, dials()[:50]):
+            assert_only_the_span_changed(rendered(one), corruption)
 
 
 def equation_at(reasoning, position):
@@ -229,6 +293,6 @@ def held(reasoning):
 
 
 def test_most_of_real_arithmetic_is_read(demonstrations):
-    equations = [equation for demo in demonstrations for equation in find_equations(demo.reasoning)]
+    equations = [equation for one in demonstrations for equation in find_equations(one.reasoning)]
     assert len(equations) > 2.5 * len(demonstrations)
     assert sum(equation.holds for equation in equations) > 0.98 * len(equations)
