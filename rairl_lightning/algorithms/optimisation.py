@@ -63,7 +63,19 @@ class Player:
         """All parameters of the optimiser."""
         return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
 
-    def update(self, losses: Iterable[Tensor], backward: Callable[[Tensor], None], step: Callable[[], None]) -> Update:
+    def scale_learning_rate(self, factor: float) -> None:
+        """Multiply the learning rate from here on: the schedule builds on ``base_lrs``, and checkpoints hold them."""
+        self.scheduler.base_lrs = [factor * rate for rate in self.scheduler.base_lrs]
+        for group in self.optimizer.param_groups:
+            group["lr"] = factor * group["lr"]
+
+    def update(
+        self,
+        losses: Iterable[Tensor],
+        backward: Callable[[Tensor], None],
+        step: Callable[[], None],
+        skip_nonfinite: bool = False,
+    ) -> Update:
         """One optimiser step on the sum of ``losses``.
 
         Args:
@@ -71,9 +83,10 @@ class Player:
                 loss, so the split changes nothing.
             backward: Lightning's ``manual_backward``.
             step: takes the optimiser's step.
+            skip_nonfinite: make no step where the gradient or the loss is not finite, instead of raising.
 
         Raises:
-            TrainingError: if a gradient is not finite, or the player has not moved for several updates in a row.
+            TrainingError: if gradient or loss is not finite, or the player has not moved for several updates in a row.
         """
         self.optimizer.zero_grad(set_to_none=True)
         total = 0.0
@@ -81,7 +94,10 @@ class Player:
             backward(loss)
             total += float(loss.detach())
         gradient_norm = float(nn.utils.clip_grad_norm_(self.parameters, self.gradient_clip))
-        if not math.isfinite(gradient_norm):
+        learning_rate = self.optimizer.param_groups[0]["lr"]
+        if not math.isfinite(gradient_norm + total):
+            if skip_nonfinite:
+                return Update(total, gradient_norm, 0.0, learning_rate)
             raise TrainingError(
                 f"The gradient of the {self.name} is not finite; the update was not made.",
                 expected="finite losses and gradients",
@@ -89,7 +105,6 @@ class Player:
                 remedy="lower its learning rate, or look at the traces of this round; the last checkpoint is whole",
             )
         before = [parameter.detach().clone() for parameter in self.parameters]
-        learning_rate = self.optimizer.param_groups[0]["lr"]
         step()
         self.scheduler.step()
         update_norm = _distance(self.parameters, before)
@@ -112,6 +127,11 @@ class Update:
     gradient_norm: float
     update_norm: float
     learning_rate: float
+
+    @property
+    def skipped(self) -> bool:
+        """Whether it was not made, because it would not have been finite."""
+        return not math.isfinite(self.gradient_norm + self.loss)
 
 
 @torch.no_grad()

@@ -44,6 +44,7 @@ class PlayersModule(PairModule):
             raise ConfigError("Nothing may move.", expected="gradient_clip > 0", got=gradient_clip)
         self.factories, self.gradient_clip = dict(factories), gradient_clip
         self.players: dict[str, Player] = {}
+        self.skip_nonfinite, self.skipped_updates = False, 0  # set by who can mend it: the callback Health
 
     def planned_updates(self) -> dict[str, int]:
         """Updates of each player in the whole run, which its schedule spans."""
@@ -64,7 +65,9 @@ class PlayersModule(PairModule):
 
     def update_player(self, name: str, losses: Iterable[Tensor]) -> Update:
         """One update of a player on the sum of ``losses``, one scalar a micro-batch."""
-        return self.players[name].update(losses, self.manual_backward, lambda: self._step(name))
+        update = self.players[name].update(losses, self.manual_backward, lambda: self._step(name), self.skip_nonfinite)
+        self.skipped_updates += update.skipped
+        return update
 
     def _step(self, name: str) -> None:
         """Take the step; only the policy's are counted in Lightning's ``global_step``."""

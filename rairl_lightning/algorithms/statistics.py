@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from rairl_lightning.functional.advantages import split_groups, trajectory_mean
+from rairl_lightning.text.answers import extract_answer
 from rairl_lightning.text.chat import parse_completion
 from rairl_lightning.types import Rollouts
 
@@ -17,7 +18,7 @@ def rollout_statistics(rollouts: Rollouts, agrees_N: Tensor) -> dict[str, float]
         agrees_N: ``[N]`` bool, whether the answer agrees with the demonstration's.
 
     Returns:
-        Mean length in tokens and the shares of finished, well-formed, distinct and agreeing traces.
+        Mean length in tokens and the shares of finished, well-formed, answering, distinct and agreeing traces.
     """
     texts, size = rollouts.texts, rollouts.group_size
     groups = [texts[start : start + size] for start in range(0, len(texts), size)]
@@ -25,6 +26,7 @@ def rollout_statistics(rollouts: Rollouts, agrees_N: Tensor) -> dict[str, float]
         "rollouts/length": float(rollouts.tokens.completion_lengths_N.float().mean()),
         "rollouts/finished_rate": float(rollouts.finished.float().mean()),
         "rollouts/format_rate": sum(parse_completion(text).well_formed for text in texts) / len(texts),
+        "rollouts/answer_rate": sum(extract_answer(text) is not None for text in texts) / len(texts),
         "rollouts/distinct_rate": sum(len(set(group)) for group in groups) / len(texts),
         "rollouts/agreement": float(agrees_N.float().mean()),
     }

@@ -39,6 +39,11 @@ class RolloutBuffer:
         kept["input_ids"] = kept["input_ids"].to(torch.int32)
         self._rounds.append(kept)
 
+    def forget(self, rounds: int) -> None:
+        """Drop the latest ``rounds`` rounds; what they pushed out does not come back."""
+        for _ in range(min(rounds, len(self._rounds))):
+            self._rounds.pop()
+
     def sample(self, count: int, rng: random.Random) -> list[TraceIds]:
         """Draw up to ``count`` traces without replacement, every remembered trace equally likely."""
         places = [(index, row) for index, kept in enumerate(self._rounds) for row in range(len(kept["input_ids"]))]

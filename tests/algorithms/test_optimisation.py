@@ -100,3 +100,18 @@ def test_a_stopwatch_adds_up_and_starts_afresh() -> None:
     metrics = watch.metrics()
     assert metrics["tokens_per_second/score"] == pytest.approx(25 / metrics["time/score"])
     assert watch.metrics() == {} and watch.spent == metrics["time/score"]
+
+
+def test_a_bad_update_can_be_skipped_instead() -> None:
+    game = Game()
+    done = game.player.update([float("nan") * game.weight.sum()], lambda loss: loss.backward(), lambda: None, True)
+    assert done.skipped and done.update_norm == 0 and game.weight.tolist() == [3.0, 4.0]
+    assert not game.update().skipped and game.weight.tolist() == pytest.approx([2.7, 3.6]), "nothing stays"
+
+
+def test_a_scaled_learning_rate_stays_scaled_under_the_schedule() -> None:
+    game = Game(warmup=4)
+    rates = [game.update().learning_rate]
+    game.player.scale_learning_rate(0.5)
+    rates += [game.update().learning_rate for _ in range(4)]
+    assert rates == pytest.approx([0.025, 0.025, 0.0375, 0.05, 0.05])

@@ -38,6 +38,13 @@ def test_the_oldest_round_leaves() -> None:
     assert len(filled(0)) == 0 and filled(0).sample(4, random.Random(0)) == []
 
 
+@pytest.mark.parametrize(("rounds", "left"), [(0, {3, 4, 5, 6, 7, 8}), (1, {3, 4, 5, 6}), (2, {3}), (9, set())])
+def test_the_latest_rounds_can_be_forgotten(rounds: int, left: set[int]) -> None:
+    buffer = filled(3)
+    buffer.forget(rounds)
+    assert kept(buffer) == left
+
+
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_traces_come_back_as_they_were(side: str) -> None:
     buffer = RolloutBuffer(1)
