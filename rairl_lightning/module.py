@@ -165,7 +165,7 @@ class RAIRL(RoundsModule):
     # The algorithm ---------------------------------------------------------------------------------------------
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> dict[str, TokenBatch]:
-        """One round, or one step of the SFT initialisation; returns the negatives to be replayed."""
+        """One round, or one step of the SFT initialisation; returns the rollouts by label, for replay and probes."""
         self.clock.batches += 1
         if self.clock.phase is Phase.SFT:
             return self.sft_step(batch)
@@ -180,7 +180,10 @@ class RAIRL(RoundsModule):
             self.log_dict(reward_statistics(rewards_NT, mask_NT, self.group_size))
         self.log_dict(self.stopwatch.metrics())
         self.advance()
-        return {"negatives": rollouts.tokens.select(torch.nonzero(~positive_N).flatten()).to("cpu")}
+        parts = {"positives": positive_N, "negatives": ~positive_N}
+        return {
+            name: rollouts.tokens.select(torch.nonzero(rows_N).flatten()).to("cpu") for name, rows_N in parts.items()
+        }
 
     def label(self, batch: TrainBatch, rollouts: Rollouts) -> Tensor:
         """Which rollouts are positives, ``[N]`` bool; logs how the rollouts look."""

@@ -3,7 +3,9 @@
 from rairl_lightning.callbacks.adapter_checkpoint import AdapterCheckpoint
 from rairl_lightning.callbacks.discriminator_probe import DiscriminatorProbe
 from rairl_lightning.callbacks.final_report import FinalReport
+from rairl_lightning.callbacks.health import Health
 from rairl_lightning.callbacks.interrupt import InterruptCheckpoint
+from rairl_lightning.callbacks.leak_probes import LeakProbes
 from rairl_lightning.callbacks.localisation import Localisation
 from rairl_lightning.callbacks.progress import RoundProgress
 from rairl_lightning.callbacks.reranking import Reranking
@@ -14,7 +16,9 @@ __all__ = [
     "AdapterCheckpoint",
     "DiscriminatorProbe",
     "FinalReport",
+    "Health",
     "InterruptCheckpoint",
+    "LeakProbes",
     "Localisation",
     "Reranking",
     "RolloutRecorder",

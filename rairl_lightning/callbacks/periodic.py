@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 
+from rairl_lightning.algorithms.base import PairModule
 from rairl_lightning.algorithms.phases import Phase
 from rairl_lightning.errors import ConfigError
 from rairl_lightning.module import RAIRL
 from rairl_lightning.types import Demonstration
 
 
-def log_once(trainer: Trainer, module: RAIRL, metrics: dict[str, float]) -> None:
+def log_once(trainer: Trainer, module: PairModule, metrics: dict[str, float]) -> None:
     """Log at this training step alone; ``module.log`` repeats a value at every later step of the epoch."""
     trainer.callback_metrics.update({name: torch.tensor(value) for name, value in metrics.items()})
     for logger in trainer.loggers:

@@ -1,1 +1,1 @@
-"""Judging policies and rewards on fixed traces: reranking, localisation, summaries."""
+"""Judging policies and rewards on fixed traces: reranking, localisation, leaks, summaries."""

@@ -46,6 +46,7 @@ from rairl_lightning.functional.localisation import (
     span_tokens,
     step_target,
 )
+from rairl_lightning.functional.logistic import logistic_scores, ridge_logistic
 from rairl_lightning.functional.logprobs import TokenStatistics, gathered_logprobs
 from rairl_lightning.functional.masking import masked_mean, masked_std, masked_sum
 from rairl_lightning.functional.policy_loss import (
@@ -71,11 +72,13 @@ from rairl_lightning.functional.ranking import (
 from rairl_lightning.functional.returns import discounted_to_go, group_centred, group_spread, leave_one_out
 from rairl_lightning.functional.rewards import logit_to_reward
 from rairl_lightning.functional.segments import previous_point, segment_change, segment_mean, segment_sum
+from rairl_lightning.functional.separation import Separation, bounded_auroc, clustered_variance, score_bound
 from rairl_lightning.functional.shaping import segment_shaping
 from rairl_lightning.functional.surrogates import Surrogate, clipped_surrogate, sequence_surrogate, truncated_surrogate
 
 __all__ = [
     "ConfidenceInterval",
+    "Separation",
     "Surrogate",
     "TokenStatistics",
     "aligned_completions",
@@ -86,10 +89,12 @@ __all__ = [
     "best_index",
     "best_of_n",
     "bootstrap_interval",
+    "bounded_auroc",
     "chance",
     "class_shares",
     "clipped_surrogate",
     "clipped_surrogate_objective",
+    "clustered_variance",
     "constant_length_weights",
     "directional_squares",
     "discounted_to_go",
@@ -113,6 +118,7 @@ __all__ = [
     "leave_one_out",
     "local_rivals",
     "log_product",
+    "logistic_scores",
     "logit_to_reward",
     "lowest_score",
     "lowest_value",
@@ -135,8 +141,10 @@ __all__ = [
     "previous_point",
     "random_choice",
     "reward_grid",
+    "ridge_logistic",
     "row_noise",
     "row_shares",
+    "score_bound",
     "segment_change",
     "segment_ids",
     "segment_mean",

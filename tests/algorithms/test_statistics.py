@@ -16,6 +16,7 @@ def test_rollout_statistics_by_hand() -> None:
         "rollouts/length": 3,
         "rollouts/finished_rate": 0.75,
         "rollouts/format_rate": 0.75,
+        "rollouts/answer_rate": 0.75,
         "rollouts/distinct_rate": 0.75,  # 1 of 2, 2 of 2; the same text in two groups is no repetition
         "rollouts/agreement": 0.25,
     }
