@@ -26,3 +26,8 @@ def mask(request: pytest.FixtureRequest) -> Tensor:
     start = 15 - lengths if request.param == "left" else prompts
     columns = torch.arange(15)
     return (columns >= start) & (columns < start + lengths)
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)

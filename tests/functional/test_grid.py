@@ -23,6 +23,7 @@ def test_agrees_with_the_loops(ragged, ends, generator, side, every, steps):
     values = torch.randn(mask.shape, dtype=torch.float64, generator=generator)
     filled = torch.from_numpy(reference.backfill(values.numpy(), expected, mask.numpy()))
     assert torch.equal(backfill(values, grid, mask), filled)
+    assert not torch.equal(backfill(values.roll(1, dims=1), grid, mask), filled)  # control: one column off
 
 
 def test_worked_example():

@@ -84,7 +84,7 @@ def test_targets_and_chance_agree_with_the_loop(texts, side):
         for level, columns in zip(levels, expected, strict=True):
             assert set(level[n].nonzero().flatten().tolist()) == columns
             assert chance(level, mask)[n].item() == pytest.approx(len(columns) / int(mask[n].sum()))
-    assert levels[1].sum() > tokens.sum() and levels[2].sum() > tokens.sum()  # the levels do differ
+    assert levels[1].sum() > tokens.sum() and levels[2].sum() > tokens.sum()  # control: the levels do differ
 
 
 def test_level_reductions(texts):

@@ -32,6 +32,7 @@ def test_pass_at_k_agrees_with_enumeration():
             assert ours.tolist() == pytest.approx(
                 [float(reference.pass_at_k(n, c, k)) for c in range(n + 1)], abs=1e-14
             )
+    assert pass_at_k(5, 2, 2).item() != pytest.approx(float(reference.pass_at_k(5, 2, 3)), abs=1e-14)  # control
 
 
 def test_pass_at_k_is_unbiased_where_the_plug_in_is_not():

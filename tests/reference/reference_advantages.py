@@ -1,5 +1,7 @@
 """Float64 / plain-loop reference of advantages, from their equations: lists of per-trace token rewards, no masks."""
 
+from itertools import pairwise
+
 import numpy as np
 
 
@@ -34,3 +36,44 @@ def spread(traces):
     """Each trace counts alike: the root of the mean over traces of the mean squared distance to the mean of means."""
     centre = np.mean([np.mean(trace) for trace in traces])
     return np.sqrt(np.mean([np.mean((np.array(trace) - centre) ** 2) for trace in traces]))
+
+
+def scaled(traces, size, scaling, eps):
+    """Divided by the spread of the group, of the batch, or by nothing."""
+    if scaling == "none":
+        return [np.array(trace) for trace in traces]
+    out = []
+    for group in groups(traces, size if scaling == "group" else len(traces)):
+        out += [np.array(trace) / (spread(group) + eps) for trace in group]
+    return out
+
+
+def trace_centred(traces, size):
+    """Each trace's mean reward against the mean of its group's, for all of its tokens."""
+    return centred([np.full(len(trace), np.mean(trace)) for trace in traces], size)
+
+
+def normalised(traces, size, eps):
+    """(R - mean R) / (population deviation of R + eps) in each group."""
+    out = []
+    for group in groups(traces, size):
+        returns = np.array([np.mean(trace) for trace in group])
+        deviation = np.sqrt(np.mean((returns - np.mean(returns)) ** 2))
+        out += [
+            np.full(len(trace), (own - np.mean(returns)) / (deviation + eps))
+            for trace, own in zip(group, returns, strict=True)
+        ]
+    return out
+
+
+def signal(trace, lengths, kind, clip=np.inf):
+    """Of each token, from its segment's reward: the change since the segment before, 0 in the first, or the level."""
+    ends = np.cumsum(lengths) - 1
+    levels = [trace[end] for end in ends]
+    changes = [0.0] + [own - before for before, own in pairwise(levels)]
+    of_segment = {
+        "drop": [min(0.0, change) for change in changes],
+        "change": [max(-clip, min(clip, change)) for change in changes],
+        "level": levels,
+    }[kind]
+    return np.repeat(of_segment, lengths)

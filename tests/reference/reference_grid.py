@@ -31,3 +31,15 @@ def backfill(values, grid, mask):
             following = [g for g in np.flatnonzero(grid[n]) if g >= t]
             filled[n, t] = values[n, following[0]]
     return filled
+
+
+def next_point(grid, mask):
+    width = mask.shape[1]
+    points = [[t for t in range(width) if grid[n, t] and mask[n, t]] for n in range(len(mask))]
+    return np.array([[min([p for p in row if p >= t], default=width) for t in range(width)] for row in points])
+
+
+def previous_point(points):
+    width = points.shape[1]
+    rows = [[t for t in range(width) if row[t]] for row in points]
+    return np.array([[max([p for p in row if p < t], default=-1) for t in range(width)] for row in rows])

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from fractions import Fraction
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 
@@ -38,3 +38,22 @@ def auroc(scores, labels):
     rows = list(zip(scores, labels, strict=True))
     pairs = [(p, q) for p, positive in rows if positive for q, other in rows if not other]
     return np.mean([(p > q) + 0.5 * (p == q) for p, q in pairs])
+
+
+def grouped_auroc(scores, labels, groups):
+    """The same over the pairs within a group; a negative number is no group."""
+    rows = list(zip(scores, labels, groups, strict=True))
+    pairs = [(p, q) for p, positive, a in rows if positive for q, other, b in rows if not other and a == b and a >= 0]
+    return np.mean([(p > q) + 0.5 * (p == q) for p, q in pairs])
+
+
+def classes(answers):
+    """The place of an answer's first appearance among the distinct ones; -1 for none."""
+    distinct = list(dict.fromkeys(answer for answer in answers if answer is not None))
+    return [-1 if answer is None else distinct.index(answer) for answer in answers]
+
+
+def bootstrap_quantiles(values, level):
+    """Lower and upper quantile of the mean over all B^B resamples, each as likely."""
+    means = np.sort([np.mean(resample) for resample in product(values, repeat=len(values))])
+    return [np.quantile(means, (1 + sign * level) / 2, method="inverted_cdf") for sign in (-1, 1)]

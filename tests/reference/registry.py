@@ -1,0 +1,105 @@
+"""Which test holds each formula to its equation; ``test_registry.py`` fails where a new one has none.
+
+A test of ``REFERENCES`` compares with something that imports nothing of ours (a module of this folder, numpy,
+scikit-learn) and has a negative control. A test of ``REDUCTIONS`` shows what the formula is where another is known,
+or counts it out.
+"""
+
+FUNCTIONAL, COMPONENTS, MODELS = "functional/test_", "components/test_", "models/test_"
+
+REFERENCES = {
+    f"{FUNCTIONAL}equations.py::test_reductions_agree_with_the_equations": "masked_sum masked_mean masked_std",
+    f"{FUNCTIONAL}equations.py::test_poolings_agree_with_the_equations": (
+        "last_value lowest_value log_product TokenWeighted MeanOverGrid Last Minimum Product"
+    ),
+    f"{FUNCTIONAL}equations.py::test_rewards_agree_with_the_equation": "logit_to_reward ClippedLogit",
+    f"{FUNCTIONAL}equations.py::test_granularities_agree_with_their_words": "Sparse Interval Step Dense",
+    f"{FUNCTIONAL}equations.py::test_neighbouring_points_agree_with_the_loops": "next_point previous_point",
+    f"{FUNCTIONAL}equations.py::test_the_lowest_score_agrees_with_the_loop": "lowest_score hits",
+    f"{FUNCTIONAL}equations.py::test_choices_agree_with_the_loops": (
+        "random_choice oracle best_index answer_classes auroc grouped_auroc"
+    ),
+    f"{FUNCTIONAL}equations.py::test_the_bootstrap_agrees_with_all_resamples": "bootstrap_interval",
+    f"{FUNCTIONAL}grid.py::test_agrees_with_the_loops": "reward_grid segment_ids backfill",
+    f"{FUNCTIONAL}localisation.py::test_largest_drop_agrees_with_the_loop": "largest_drop",
+    f"{FUNCTIONAL}localisation.py::test_targets_and_chance_agree_with_the_loop": (
+        "span_tokens interval_target step_target chance"
+    ),
+    f"{FUNCTIONAL}logistic.py::test_the_coefficients_are_the_librarys": "ridge_logistic",
+    f"{FUNCTIONAL}logprobs.py::test_agrees_with_the_equations": "gathered_logprobs",
+    f"{FUNCTIONAL}policy_loss.py::test_agrees_with_the_equations": "clipped_surrogate_objective",
+    f"{FUNCTIONAL}ranking.py::test_pass_at_k_agrees_with_enumeration": "pass_at_k",
+    f"{FUNCTIONAL}ranking.py::test_best_of_n_agrees_with_enumeration": "best_of_n",
+    f"{FUNCTIONAL}ranking.py::test_votes_agree_with_enumeration": "weighted_vote majority_vote",
+    f"{FUNCTIONAL}returns.py::test_to_go_agrees_with_the_sum": "discounted_to_go",
+    f"{FUNCTIONAL}returns.py::test_centring_and_spread_agree_with_the_equations": "group_centred group_spread",
+    f"{FUNCTIONAL}returns.py::test_leave_one_out_agrees_with_the_equation": "leave_one_out",
+    f"{FUNCTIONAL}segments.py::test_agrees_with_the_loops": "segment_sum segment_mean segment_change",
+    f"{FUNCTIONAL}separation.py::test_the_variance_is_the_references": "clustered_variance",
+    f"{FUNCTIONAL}separation.py::test_the_score_bound_solves_its_equation": "score_bound",
+    f"{FUNCTIONAL}shaping.py::test_agrees_with_the_equation": "segment_shaping",
+    f"{COMPONENTS}advantage_equations.py::test_scaled_advantages_agree_with_the_equations": (
+        "GroupCentred LeaveOneOut RewardToGo NoScaling GroupScaling BatchScaling"
+    ),
+    f"{COMPONENTS}advantage_equations.py::test_grpos_advantage_agrees_with_the_equation": (
+        "GroupNormalised group_normalised group_normalised_advantages trajectory_mean split_groups"
+    ),
+    f"{COMPONENTS}advantage_equations.py::test_segment_bonuses_agree_with_the_equation": (
+        "SegmentBonus Drop ClippedChange Level"
+    ),
+    f"{COMPONENTS}critics.py::test_logits_agree_with_the_equation": "TwoHead MeanLogprob SummedLogprob",
+    f"{COMPONENTS}discriminator_equations.py::test_losses_agree_with_the_equations": (
+        "BinaryCrossEntropy Wasserstein Hinge PerTrace PerPosition"
+    ),
+    f"{COMPONENTS}discriminator_equations.py::test_pairs_agree_with_the_equation": (
+        "Pairwise pairwise_loss pair_weights"
+    ),
+    f"{COMPONENTS}discriminator_equations.py::test_an_entropy_bonus_agrees_with_the_equation": "EntropyBonus",
+    f"{COMPONENTS}discriminator_equations.py::test_parts_agree_with_the_equations": (
+        "per_trace_weights per_position_weights discriminator_statistics discriminator_bce smoothed_bce "
+        "wasserstein_losses hinge_losses bernoulli_entropy class_shares weighted_grid_sum"
+    ),
+    f"{COMPONENTS}penalty_equations.py::test_squared_gradients_agree_with_the_hand_derived": "squared_gradients",
+    f"{COMPONENTS}penalty_equations.py::test_r1_agrees_with_its_equation": "R1Penalty",
+    f"{COMPONENTS}penalty_equations.py::test_the_unit_gradient_agrees_with_its_equation": (
+        "UnitGradient aligned_completions mixed_embeddings norm_from_squares row_shares"
+    ),
+    f"{COMPONENTS}penalty_equations.py::test_the_approximation_agrees_with_its_equation": (
+        "ApproximateR1 directional_squares row_noise"
+    ),
+    f"{COMPONENTS}policy_equations.py::test_losses_agree_with_the_equations": (
+        "ClippedSurrogate SequenceSurrogate TruncatedSurrogate TraceMean TokenMean ConstantLength "
+        "EstimateK1 EstimateK2 EstimateK3"
+    ),
+    f"{COMPONENTS}policy_equations.py::test_tokens_agree_with_the_equations": (
+        "clipped_surrogate sequence_surrogate truncated_surrogate"
+    ),
+    f"{COMPONENTS}policy_equations.py::test_weights_agree_with_the_equations": (
+        "trace_mean_weights token_mean_weights constant_length_weights"
+    ),
+    f"{COMPONENTS}policy_equations.py::test_divergences_agree_with_the_equations": "kl_k1 kl_k2 kl_k3",
+    f"{COMPONENTS}policy_equations.py::test_the_kl_in_the_reward_agrees_with_the_equation": "KLInReward NoPenalty",
+    f"{COMPONENTS}policy_equations.py::test_the_samplers_gap_agrees_with_the_equations": (
+        "truncated_importance gap_statistics TruncatedImportance Uncorrected"
+    ),
+    f"{COMPONENTS}policy_equations.py::test_the_objective_agrees_with_the_equation": "surrogate_objective",
+    f"{MODELS}heads.py::test_the_linear_head_agrees_with_its_equation": "LinearHead",
+    f"{MODELS}heads.py::test_the_expectation_head_agrees_with_its_equation": "ExpectationHead",
+    f"{MODELS}heads.py::test_two_heads_agree_with_their_equations": "TwoHeads",
+}
+
+REDUCTIONS = {
+    f"{FUNCTIONAL}equations.py::test_a_paired_bootstrap_against_nothing_is_the_bootstrap": "paired_bootstrap",
+    f"{FUNCTIONAL}equations.py::test_splits_agree_with_their_words": (
+        "token_budget_split paired_budget_split local_rivals"
+    ),
+    f"{FUNCTIONAL}equations.py::test_labels_agree_with_their_words": "AnswerAgreement ExpertsOnly",
+    f"{FUNCTIONAL}logistic.py::test_a_row_is_scored_by_a_fit_that_has_not_seen_its_fold": "logistic_scores",
+    f"{FUNCTIONAL}separation.py::test_repeating_a_trace_proves_nothing": "bounded_auroc",
+    f"{COMPONENTS}constants.py::test_the_cosine_agrees_with_its_equation": "CosineWithWarmup",
+    f"{COMPONENTS}constants.py::test_the_constant_agrees_with_its_equation": "Constant",
+    f"{COMPONENTS}constants.py::test_the_band_agrees_with_its_line": "AurocBand Fixed",
+    f"{COMPONENTS}critics.py::test_without_potential_two_heads_are_one": "SingleHead NoLogprob",
+    f"{COMPONENTS}critics.py::test_read_outs": "ReadG ReadF ReadMixed",
+    f"{COMPONENTS}penalty_equations.py::test_what_is_random_has_the_right_distribution": "opposite_rows",
+}
