@@ -10,7 +10,7 @@ from typing import Any
 from ablation_ledger import Ledger, Line
 
 # 97.5 % quantiles of Student's t, by degrees of freedom; beyond the last the interval is a little too wide.
-T_QUANTILES = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+T_QUANTILES = (12.70621, 4.30266, 3.18245, 2.77645, 2.57059, 2.44692, 2.36463, 2.30601, 2.26216)
 
 NAMES = ("stage", "algorithm", "granularity", "head", "loss")
 
