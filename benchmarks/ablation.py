@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -73,11 +74,11 @@ def execute_one(key: str, ledger: Ledger, smoke: bool) -> None:
 
 
 def end_with(lifeline: int) -> None:
-    """End this process when the one that started it is gone: nobody would record what it finds."""
+    """End this session when the process that started it is gone: nobody would record what it finds."""
 
     def watch() -> None:
         os.read(lifeline, 1)
-        os._exit(1)
+        os.killpg(0, signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True).start()
 

@@ -15,7 +15,7 @@ BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))  # scripts import their neighbours, as `python benchmarks/ablation.py` does
 
 EXPERIMENTS = """
-import json, os, signal, time
+import json, os, signal, subprocess, time
 from dataclasses import dataclass
 
 from rairl_lightning.errors import TrainingError
@@ -72,7 +72,10 @@ def execute(run, folder, smoke):
         case "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         case "hang":
-            time.sleep(60)
+            signal.signal(signal.SIGTERM, lambda *_: ((folder / "asked").touch(), os._exit(1)))
+            below = subprocess.Popen(["sleep", "60"])
+            (folder / "below").write_text(str(below.pid))
+            below.wait()
         case "exit":
             os._exit(0)
     (folder / "span.json").write_text(json.dumps([began, time.monotonic()]))
@@ -107,7 +110,10 @@ class Toy:
 
     def run(self, *arguments: str) -> tuple[int, str, str]:
         process = self.start(*arguments)
-        printed, complained = process.communicate(timeout=60)
+        try:
+            printed, complained = process.communicate(timeout=30)
+        finally:
+            process.kill()
         return process.returncode, printed, complained
 
     @property

@@ -67,6 +67,9 @@ def test_stages_in_order_policies_from_the_best_discriminators_and_nothing_twice
 
 def test_a_failure_costs_its_own_run_only_and_is_tried_again(toy) -> None:
     toy.plan = {DISCRIMINATORS[0]: "crash", DISCRIMINATORS[1]: "kill", DISCRIMINATORS[3]: "exit"}
+    stale = toy.out / DISCRIMINATORS[3] / "measurements.json"
+    stale.parent.mkdir(parents=True)
+    stale.write_text("[]")  # of an attempt that was stopped before it was recorded
     status, printed, _ = toy.run("--stages", "discriminator", "start")
     errors = {line["key"]: line["error"] for line in toy.lines() if "error" in line}
     assert status == 1
@@ -93,14 +96,16 @@ def test_stopped_and_continued_finds_what_an_unbroken_run_finds(toy, unbroken, n
     done, under_way = DISCRIMINATORS[:2], DISCRIMINATORS[2:]
     toy.plan = dict.fromkeys(under_way, "hang")  # for longer than this test: a child that ended was ended
     process = toy.start("--stages", "discriminator")
-    paths = [toy.out / key / "seen.json" for key in under_way]
+    paths = [toy.out / key / "below" for key in under_way]
     wait_for(lambda: all(path.exists() and path.read_text() for path in paths))
-    children = [seen(toy, key)["pid"] for key in under_way]
+    children = [int(path.read_text()) for path in paths] + [seen(toy, key)["pid"] for key in under_way]
     assert all(alive(pid) for pid in children)
     process.send_signal(number)
     process.communicate(timeout=10)
     assert process.returncode == (-number if number == signal.SIGKILL else 128 + number)
     wait_for(lambda: not any(alive(pid) for pid in children))
+    asked = [(toy.out / key / "asked").exists() for key in under_way]
+    assert asked == [number != signal.SIGKILL] * 2  # nobody is left to ask after a kill
     before = toy.lines()
     assert findings(before).keys() == set(done)
     toy.plan = {}
