@@ -119,7 +119,7 @@ SECTIONS = (
 
 
 def make_table(ledger: Ledger, benchmarks: Path, write: bool) -> None:
-    """Print the tables, and write the results file and the README's part between its marks.
+    """Write the results file and the README's part between its marks, and print the tables.
 
     Args:
         ledger: of the runs.
@@ -133,13 +133,13 @@ def make_table(ledger: Ledger, benchmarks: Path, write: bool) -> None:
     if not groups:
         raise DataError("There is nothing to make a table of.", expected="runs", got=ledger.path)
     tables = render(groups)
-    print(tables)
     if write:
         readme = benchmarks / "README.md"
         text = between_marks(readme.read_text(encoding="utf-8"), tables)
         rows = json.dumps(without_nan(results(groups)), indent=1, ensure_ascii=False, allow_nan=False)
         write_whole(benchmarks / "results" / "ablation.json", rows + "\n")
         write_whole(readme, text)
+    print(tables)  # last: whoever reads only the head of it closes the pipe
 
 
 def render(groups: Sequence[Group]) -> str:
