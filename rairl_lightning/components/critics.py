@@ -127,6 +127,13 @@ class SingleHead(Critic):
     logprob: LogprobTerm = field(default=NoLogprob())
     """What the policy's log-probability takes from the logit, not from the pay: NoLogprob, MeanLogprob, …."""
 
+    head_lr_factor: float = 1.0
+    """Learning rate of the head as a multiple of the discriminator's, > 0. A new head on a trained backbone may want
+    a greater one: a rate that teaches the head in time can destroy what the backbone knows."""
+
+    def __post_init__(self) -> None:
+        check_number("head_lr_factor", self.head_lr_factor, above=0)
+
     @property
     def needs_logprobs(self) -> bool:
         """If the term does."""
@@ -144,8 +151,8 @@ class SingleHead(Critic):
         return _channels(outputs, ())
 
     def parameter_groups(self, named: Mapping[str, nn.Parameter]) -> list[ParameterGroup]:
-        """One group."""
-        return [ParameterGroup(list(named.values()), 1.0, {})]
+        """The backbone's parameters, and the head's."""
+        return _backbone_and_head(named, self.head_lr_factor)
 
 
 @dataclass(frozen=True)
@@ -167,14 +174,18 @@ class TwoHead(Critic):
     read_out: ReadOut = ReadG()
     """What the policy is paid: ReadG, ReadF or ReadMixed."""
 
+    head_lr_factor: float = 1.0
+    """Learning rate of the heads as a multiple of the discriminator's, > 0; see :class:`SingleHead`."""
+
     potential_lr_factor: float = 0.5
-    """Learning rate of ``h`` as a multiple of the discriminator's, >= 0 (the authors': 0.5)."""
+    """Learning rate of ``h`` as a multiple of the heads', >= 0 (the authors': 0.5)."""
 
     potential_weight_decay: float = 1e-4
     """Weight decay (L2) of ``h``, >= 0 (the authors': 1e-4)."""
 
     def __post_init__(self) -> None:
         check_number("gamma", self.gamma, at_least=0, at_most=1)
+        check_number("head_lr_factor", self.head_lr_factor, above=0)
         check_number("potential_lr_factor", self.potential_lr_factor, at_least=0)
         check_number("potential_weight_decay", self.potential_weight_decay, at_least=0)
         if self.shaping_clip is not None:
@@ -197,7 +208,7 @@ class TwoHead(Critic):
         return self.read_out(*self._heads(outputs, grid_NT, completion_mask_NT))
 
     def parameter_groups(self, named: Mapping[str, nn.Parameter]) -> list[ParameterGroup]:
-        """The parameters of ``h``, whose names hold ``potential``, apart from all others.
+        """The parameters of ``h``, whose names hold ``potential``, apart from the backbone's and the other head's.
 
         Raises:
             ModelError: there are none.
@@ -210,11 +221,11 @@ class TwoHead(Critic):
                 got=f"{len(named)} parameters without",
                 remedy="choose a head that emits g and h",
             )
+        others = {name: parameter for name, parameter in named.items() if name not in own}
+        h = [parameter for name, parameter in named.items() if name in own]
         options = {"weight_decay": self.potential_weight_decay}
-        return [
-            ParameterGroup([p for name, p in named.items() if name not in own], 1.0, {}),
-            ParameterGroup([p for name, p in named.items() if name in own], self.potential_lr_factor, options),
-        ]
+        potential = ParameterGroup(h, self.head_lr_factor * self.potential_lr_factor, options)
+        return [*_backbone_and_head(others, self.head_lr_factor), potential]
 
     def _heads(self, outputs: Tensor, grid_NT: Tensor, completion_mask_NT: Tensor) -> tuple[Tensor, Tensor]:
         g_NT, h_NT = _channels(outputs, (2,)).unbind(dim=-1)
@@ -222,6 +233,14 @@ class TwoHead(Critic):
         if self.shaping_clip is not None:
             shaping_NT = shaping_NT.clamp(-self.shaping_clip, self.shaping_clip)
         return g_NT, shaping_NT
+
+
+def _backbone_and_head(named: Mapping[str, nn.Parameter], head_lr_factor: float) -> list[ParameterGroup]:
+    if head_lr_factor == 1:
+        return [ParameterGroup(list(named.values()), 1.0, {})]
+    head = {name: parameter for name, parameter in named.items() if name.startswith("head.")}
+    backbone = [parameter for name, parameter in named.items() if name not in head]
+    return [ParameterGroup(backbone, 1.0, {}), ParameterGroup(list(head.values()), head_lr_factor, {})]
 
 
 def _channels(outputs: Tensor, wanted: tuple[int, ...]) -> Tensor:

@@ -140,6 +140,23 @@ def test_heads_and_log_probabilities_must_fit(outputs, logprobs, grid, mask):
         TwoHead().logits(outputs, None, grid, mask)
 
 
+def test_the_head_can_have_a_learning_rate_of_its_own():
+    weights = {name: nn.Parameter(torch.zeros(1)) for name in ("model.body", "head.scalar", "head.potential.scalar")}
+    named = {name: weights[name] for name in ("model.body", "head.scalar")}
+    body, head = SingleHead(head_lr_factor=20.0).parameter_groups(named)
+    assert (body.parameters, body.lr_factor) == ([weights["model.body"]], 1.0)
+    assert (head.parameters, head.lr_factor) == ([weights["head.scalar"]], 20.0)
+    body, head, potential = TwoHead(head_lr_factor=20.0, potential_lr_factor=0.5).parameter_groups(weights)
+    assert (body.parameters, head.parameters) == ([weights["model.body"]], [weights["head.scalar"]])
+    assert (potential.parameters, potential.lr_factor) == ([weights["head.potential.scalar"]], 10.0)
+
+
+@pytest.mark.parametrize("critic", [SingleHead, TwoHead])
+def test_a_head_that_stands_still_is_refused(critic):
+    with pytest.raises(ConfigError, match="head_lr_factor"):
+        critic(head_lr_factor=0.0)
+
+
 def test_parameter_groups():
     named = {name: nn.Parameter(torch.zeros(1)) for name in ("lora_A", "head.reward.scalar", "head.potential.scalar")}
     (everything,) = SingleHead().parameter_groups(named)
