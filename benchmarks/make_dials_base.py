@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from rairl_lightning.algorithms.sft import sft_losses
+from rairl_lightning.algorithms.supervised import sft_losses
 from rairl_lightning.data.demonstrations import arithmetic as dials
 from rairl_lightning.models.codec import TraceCodec
 from rairl_lightning.models.policy import Policy

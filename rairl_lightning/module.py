@@ -12,20 +12,21 @@ Departures from the paper, each switched by the configuration:
 
 from __future__ import annotations
 
-from typing import Any
+from typing import ClassVar
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
-from torch.optim import AdamW, Optimizer
 
 from rairl_lightning.algorithms.labelled import LabelledTraces
-from rairl_lightning.algorithms.losses import Objective, corrected, discriminator_losses, policy_losses
+from rairl_lightning.algorithms.losses import Objective, discriminator_losses
+from rairl_lightning.algorithms.optimisation import adamw
 from rairl_lightning.algorithms.phases import Phase, SFTInitialisation, Warmup
-from rairl_lightning.algorithms.requirements import require_attention, require_one_kl, require_probe
+from rairl_lightning.algorithms.policy_update import PolicyObjective, improve_policy, penalised
+from rairl_lightning.algorithms.requirements import require_attention, require_group, require_probe
 from rairl_lightning.algorithms.rounds import RoundsModule
-from rairl_lightning.algorithms.seen import SeenByDiscriminator, SeenByPolicy
-from rairl_lightning.algorithms.statistics import reward_statistics, rollout_statistics
+from rairl_lightning.algorithms.seen import SeenByDiscriminator
+from rairl_lightning.algorithms.statistics import agreement, rollout_statistics
 from rairl_lightning.components import (
     Advantage,
     AnswerAgreement,
@@ -54,15 +55,10 @@ from rairl_lightning.components import (
 )
 from rairl_lightning.components.schedules import Constant, CosineWithWarmup, Schedule
 from rairl_lightning.errors import ConfigError
-from rairl_lightning.functional.advantages import trajectory_mean
 from rairl_lightning.models.pair import PairSpec
 from rairl_lightning.rollouts.base import Sampler
 from rairl_lightning.text.answers import answers_agree, extract_answer
 from rairl_lightning.types import Rollouts, TokenBatch, TrainBatch
-
-
-def _adamw(parameters: Any) -> Optimizer:
-    return AdamW(parameters, lr=1e-6, betas=(0.9, 0.99), weight_decay=0.1)
 
 
 class RAIRL(RoundsModule):
@@ -100,6 +96,9 @@ class RAIRL(RoundsModule):
         seed: of sampling and of drawing discriminator batches.
     """
 
+    short_name: ClassVar[str] = "rairl"
+    learns_reward = True
+
     def __init__(  # noqa: PLR0913  one argument, one key of the YAML
         self,
         pair: PairSpec,
@@ -121,9 +120,9 @@ class RAIRL(RoundsModule):
         discriminator_batch: int | None = None,
         sft: SFTInitialisation = SFTInitialisation(),
         warmup: Warmup = Warmup(),
-        policy_optimizer: OptimizerCallable = _adamw,
-        discriminator_optimizer: OptimizerCallable = _adamw,
-        sft_optimizer: OptimizerCallable = _adamw,
+        policy_optimizer: OptimizerCallable = adamw,
+        discriminator_optimizer: OptimizerCallable = adamw,
+        sft_optimizer: OptimizerCallable = adamw,
         policy_schedule: Schedule = CosineWithWarmup(),
         discriminator_schedule: Schedule = CosineWithWarmup(),
         sft_schedule: Schedule = Constant(),
@@ -146,19 +145,17 @@ class RAIRL(RoundsModule):
             max_tokens_per_microbatch=max_tokens_per_microbatch,
             seed=seed,
         )
-        if group_size < 1:
-            raise ConfigError("A prompt needs samples.", expected="group_size >= 1", got=group_size)
+        require_group(group_size)
         if discriminator_batch is not None and discriminator_batch < 2:
             raise ConfigError(
                 "A discriminator update needs traces of both classes.",
                 expected="discriminator_batch >= 2, or null for all of the round",
                 got=discriminator_batch,
             )
-        require_one_kl(reward_penalty, policy_loss)
-        self.granularity, self.labelling, self.reward, self.advantage = granularity, labelling, reward, advantage
-        self.critic, self.policy_loss = critic, policy_loss
+        self.granularity, self.labelling, self.critic = granularity, labelling, critic
+        self.reward, self.pooling = reward, pooling
         self.objective = Objective(critic, granularity, discriminator_loss, discriminator_penalty)
-        self.reward_penalty, self.sampler_correction, self.pooling = reward_penalty, sampler_correction, pooling
+        self.policy_objective = PolicyObjective(policy_loss, advantage, reward_penalty, sampler_correction)
         self.discriminator_updates, self.discriminator_batch = discriminator_updates, discriminator_batch
         self.group_size = group_size
 
@@ -174,10 +171,9 @@ class RAIRL(RoundsModule):
         self.update_discriminator(LabelledTraces.of_round(batch, rollouts, positive_N, self.codec.pad_id))
         if self.clock.phase is Phase.ADVERSARIAL:
             with self.stopwatch("score", int(rollouts.tokens.attention_mask.sum())):
-                rewards_NT = self.penalised(self.rewards(rollouts.tokens), rollouts)
-            mask_NT, grid_NT = rollouts.tokens.completion_mask, self.granularity(rollouts.tokens)
-            self.update_policy(rollouts, self.advantage(rewards_NT, mask_NT, self.group_size, grid_NT))
-            self.log_dict(reward_statistics(rewards_NT, mask_NT, self.group_size))
+                rewards_NT = self.rewards(rollouts.tokens)
+                paid_NT = penalised(self, self.policy_objective.reward_penalty, rewards_NT, rollouts)
+            improve_policy(self, self.policy_objective, rollouts, paid_NT, self.granularity(rollouts.tokens))
         self.log_dict(self.stopwatch.metrics())
         self.advance()
         parts = {"positives": positive_N, "negatives": ~positive_N}
@@ -187,11 +183,9 @@ class RAIRL(RoundsModule):
 
     def label(self, batch: TrainBatch, rollouts: Rollouts) -> Tensor:
         """Which rollouts are positives, ``[N]`` bool; logs how the rollouts look."""
+        self.log_dict(rollout_statistics(rollouts, agreement(batch, rollouts)))
         answers = [extract_answer(text) for text in rollouts.texts]
-        experts = [demonstration.answer for demonstration in batch.demonstrations for _ in range(self.group_size)]
-        agreement_N = AnswerAgreement()(answers, experts, answers_agree)
-        self.log_dict(rollout_statistics(rollouts, agreement_N))
-        return self.labelling(answers, experts, answers_agree).to(self.device)
+        return self.labelling(answers, batch.answers(rollouts.group_size), answers_agree).to(self.device)
 
     def update_discriminator(self, labelled: LabelledTraces) -> None:
         """Update k times, each on its own draw; the AUROC logged is that of the first draw, before it was learnt."""
@@ -231,30 +225,6 @@ class RAIRL(RoundsModule):
     def trace_rewards(self, tokens: TokenBatch) -> Tensor:
         """Reward of each trace, ``[N]``, pooled over its completion."""
         return self.pooling(self.rewards(tokens), self.granularity(tokens), tokens.completion_mask)
-
-    def penalised(self, rewards_NT: Tensor, rollouts: Rollouts) -> Tensor:
-        """What the policy is paid in a round: the rewards less the penalty, ``[N, T]``."""
-        tokens, reference_NT = rollouts.tokens, None
-        if self.reward_penalty.needs_reference:
-            reference, temperature = self.models.reference, self.sampler.temperature
-            reference_NT = reference.score(tokens, self.max_tokens_per_microbatch, temperature).logprobs
-        paid_NT = self.reward_penalty(rewards_NT, rollouts.logprobs, reference_NT, tokens.completion_mask)
-        self.log("reward/penalty", float(trajectory_mean(rewards_NT - paid_NT, tokens.completion_mask).mean()))
-        return paid_NT
-
-    def update_policy(self, rollouts: Rollouts, advantages_NT: Tensor) -> None:
-        """One update on the round's traces; there is only one, so they are on-policy."""
-        limit, temperature, seen = self.max_tokens_per_microbatch, self.sampler.temperature, SeenByPolicy()
-        with self.stopwatch("policy", int(rollouts.tokens.attention_mask.sum())):
-            old_NT, factors_NT = corrected(self.models.policy, self.sampler_correction, rollouts, temperature, limit)
-            advantages_NT = factors_NT * advantages_NT
-            losses = policy_losses(
-                self.models, self.policy_loss, rollouts, old_NT, advantages_NT, temperature, limit, seen
-            )
-            update = self.update_player("policy", losses)
-        self.clock.policy_updates += 1
-        self.log_update("policy", update)
-        self.log_dict(seen.statistics())
 
     # Start -----------------------------------------------------------------------------------------------------
 

@@ -258,6 +258,10 @@ class TrainBatch:
     def __len__(self) -> int:
         return len(self.demonstrations)
 
+    def answers(self, group_size: int) -> list[str]:
+        """The demonstrations' answers, each repeated for its group: one for every trace of the round."""
+        return [demonstration.answer for demonstration in self.demonstrations for _ in range(group_size)]
+
     def to(self, device: torch.device | str) -> TrainBatch:
         """The same batch on ``device`` (Lightning calls this)."""
         return replace(

@@ -17,7 +17,8 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers.logger import Logger
 from transformers import AutoModelForCausalLM
 
-from rairl_lightning.algorithms.phases import Warmup
+from rairl_lightning.algorithms import GRPO, SFT
+from rairl_lightning.algorithms.phases import SFTInitialisation, Warmup
 from rairl_lightning.callbacks import RolloutRecorder
 from rairl_lightning.components import Dense, Fixed
 from rairl_lightning.components.schedules import Constant
@@ -104,6 +105,29 @@ def module(pair: Any, **settings: Any) -> RAIRL:
         "discriminator_schedule": Constant(),
     }
     return RAIRL(pair, **{**defaults, **settings})
+
+
+def grpo(pair: Any, **settings: Any) -> GRPO:
+    """The baseline with the verifier, on the same prompts and rollouts as :func:`module`."""
+    defaults = {
+        "sampler": HFSampler(max_new_tokens=20),
+        "group_size": 4,
+        "rounds": 2,
+        "policy_optimizer": optimizer(),
+        "sft_optimizer": optimizer(),
+        "policy_schedule": Constant(),
+    }
+    return GRPO(pair, **{**defaults, **settings})
+
+
+def sft(pair: Any, **settings: Any) -> SFT:
+    """The baseline on demonstrations alone."""
+    defaults = {
+        "sampler": HFSampler(max_new_tokens=20),
+        "sft": SFTInitialisation(2, monitor="log_likelihood"),
+        "sft_optimizer": optimizer(),
+    }
+    return SFT(pair, **{**defaults, **settings})
 
 
 def data(**settings: Any) -> DemonstrationDataModule:

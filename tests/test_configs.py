@@ -23,11 +23,12 @@ ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / "configs"
 BASES = sorted(CONFIGS.glob("*.yaml"))
 MODELS, HARDWARE = (sorted((CONFIGS / folder).glob("*.yaml")) for folder in ("model", "hardware"))
-ON = CONFIGS / "gsm8k.yaml"  # overlays are written for it
+SHORT = {"gsm8k": [CONFIGS / "short" / "rairl.yaml"], "gsm8k_sft": [], "gsm8k_grpo": [CONFIGS / "short" / "grpo.yaml"]}
+ON = [CONFIGS / f"{name}.yaml" for name in SHORT]  # overlays are written for these
 STACKS = [
     *([one] for one in BASES),
-    *([ON, one] for one in [*MODELS, *HARDWARE]),
-    *([ON, model, hardware] for model in MODELS for hardware in HARDWARE),
+    *([on, one] for on in ON for one in [*MODELS, *HARDWARE, *SHORT[on.stem]]),
+    *([on, model, hardware, *SHORT[on.stem]] for on in ON for model in MODELS for hardware in HARDWARE),
 ]
 
 
@@ -70,7 +71,9 @@ def load(file: Path) -> dict[str, Any]:
 
 
 def test_there_is_something_to_check() -> None:
-    assert {one.stem for one in BASES} >= {"quickstart", "gsm8k"} and MODELS and HARDWARE
+    assert {one.stem for one in BASES} >= {"quickstart", *SHORT} and MODELS and HARDWARE
+    used = {file for files in STACKS for file in files}
+    assert used == set(CONFIGS.rglob("*.yaml")), "a file that no stack reads is not checked"
 
 
 @pytest.mark.parametrize("files", STACKS, ids=lambda files: "+".join(one.stem for one in files))
@@ -79,7 +82,8 @@ def test_a_configuration_builds_its_objects_and_keeps_every_key(
 ) -> None:
     monkeypatch.chdir(tmp_path)  # a run folder is relative
     cli = build(*files)
-    assert isinstance(cli.model, RAIRL) and cli.model.pair is None, "no weights were loaded"
+    kind = load(files[0])["model"]["class_path"].rpartition(".")[2]
+    assert type(cli.model).__name__ == kind and cli.model.pair is None, "no weights were loaded"
     assert isinstance(cli.datamodule, DemonstrationDataModule)
     named = [one["class_path"].split(".")[-1] for one in load(files[0])["trainer"]["callbacks"]]
     assert set(named) <= {type(one).__name__ for one in cli.trainer.callbacks}
@@ -127,7 +131,7 @@ def class_paths(value: Any) -> Iterator[tuple[str, list[str]]]:
 
 
 def named_classes() -> set[type]:
-    paths = {path for file in [*BASES, *MODELS, *HARDWARE] for path, _ in class_paths(load(file))}
+    paths = {path for file in CONFIGS.rglob("*.yaml") for path, _ in class_paths(load(file))}
     return {getattr(import_module(path.rpartition(".")[0]), path.rpartition(".")[2]) for path in paths}
 
 

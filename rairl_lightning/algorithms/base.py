@@ -16,18 +16,17 @@ from rairl_lightning.algorithms.phases import Clock
 from rairl_lightning.errors import CheckpointError, ConfigError
 from rairl_lightning.functional.masking import masked_mean
 from rairl_lightning.models.codec import TraceCodec, check_tokenizer
-from rairl_lightning.models.pair import ModelPair, PairSpec, Role
+from rairl_lightning.models.pair import ModelPair, PairSpec
 from rairl_lightning.rollouts.base import Sampler
 from rairl_lightning.text.answers import answers_agree, extract_answer
 from rairl_lightning.text.chat import parse_completion
 from rairl_lightning.types import Rollouts, TrainBatch
 
 STATE_KEY = "rairl"
-ROLES: tuple[Role, ...] = ("policy", "discriminator", "reference")
 
 
 class PairModule(LightningModule):
-    """A policy and a discriminator under manual optimisation, with checkpoints that hold only what moves.
+    """A policy, and maybe a discriminator, under manual optimisation; checkpoints hold only what moves.
 
     Args:
         pair: how policy, discriminator and reference are made.
@@ -36,6 +35,9 @@ class PairModule(LightningModule):
             depend on it.
         seed: of sampling and of drawing discriminator batches.
     """
+
+    learns_reward = False
+    """Whether there is a discriminator; a baseline loads none."""
 
     def __init__(self, pair: PairSpec, sampler: Sampler, max_tokens_per_microbatch: int = 16384, seed: int = 0) -> None:
         super().__init__()
@@ -72,7 +74,8 @@ class PairModule(LightningModule):
     def configure_model(self) -> None:
         """Load the models once."""
         if self.pair is None:
-            self.pair = self.pair_spec.build(self.trainer.strategy.root_device if self._trainer is not None else "cpu")
+            device = self.trainer.strategy.root_device if self._trainer is not None else "cpu"
+            self.pair = self.pair_spec.build(device, with_discriminator=self.learns_reward)
             self.pair.train()  # loaded in evaluation mode, in which Lightning leaves it: no checkpointing, no dropout
 
     def setup(self, stage: str) -> None:
@@ -167,7 +170,7 @@ class PairModule(LightningModule):
         """Adapters and heads only, as ``<role>.<name>``: nothing of the frozen base."""
         if self.pair is None:
             return {}
-        states = {role: self.pair.adapter_state(role) for role in ROLES}
+        states = {role: self.pair.adapter_state(role) for role in self.pair.roles}
         return {f"{role}.{name}": tensor for role, state in states.items() for name, tensor in state.items()}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -203,7 +206,16 @@ class PairModule(LightningModule):
         Raises:
             CheckpointError: if a trainable tensor is missing, unexpected or of another shape.
         """
-        for role in ROLES:
+        roles = self.models.roles
+        strangers = sorted({name.partition(".")[0] for name in state_dict} - set(roles))
+        if strangers:
+            raise CheckpointError(
+                "The checkpoint holds weights of a player that this algorithm does not have.",
+                expected=", ".join(roles),
+                got=", ".join(strangers),
+                remedy="use the configuration the checkpoint was trained with (config.yaml in its run folder)",
+            )
+        for role in roles:
             own = {name.removeprefix(f"{role}."): t for name, t in state_dict.items() if name.startswith(f"{role}.")}
             self.models.load_adapter_state(role, own)
         return torch.nn.modules.module._IncompatibleKeys([], [])

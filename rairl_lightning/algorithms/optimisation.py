@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from rairl_lightning.components.critics import ParameterGroup
@@ -20,6 +20,11 @@ from rairl_lightning.errors import TrainingError
 
 OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
 PATIENCE = 10  # updates in a row that may leave a player where it was
+
+
+def adamw(parameters: Any) -> Optimizer:
+    """The paper's AdamW, with the lowest learning rate that both of its players use."""
+    return AdamW(parameters, lr=1e-6, betas=(0.9, 0.99), weight_decay=0.1)
 
 
 @dataclass(frozen=True)

@@ -74,5 +74,6 @@ class PlayersModule(PairModule):
         if name == "discriminator":
             self.trainer.strategy.optimizer_step(self.players[name].optimizer, lambda: None, model=self)
         else:
-            optimizers = cast(list[LightningOptimizer], self.optimizers())
+            found = self.optimizers()  # Lightning's wrapper alone, not in a list, where there is but one
+            optimizers = cast(list[LightningOptimizer], found if isinstance(found, list) else [found])
             optimizers[list(self.players).index(name)].step()

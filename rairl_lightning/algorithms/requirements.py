@@ -40,6 +40,31 @@ def require_one_kl(penalty: RewardPenalty, loss: PolicyLoss) -> None:
         )
 
 
+def require_group(group_size: int) -> None:
+    """A prompt is sampled.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if group_size < 1:
+        raise ConfigError("A prompt needs samples.", expected="group_size >= 1", got=group_size)
+
+
+def require_reward(module: object, callback: object) -> None:
+    """The algorithm learns the reward that a callback measures.
+
+    Raises:
+        ConfigError: it is a baseline, which learns none.
+    """
+    if getattr(module, "learns_reward", True) is False:
+        raise ConfigError(
+            f"{type(callback).__name__} looks at a discriminator, and {type(module).__name__} has none.",
+            expected="rairl_lightning.module.RAIRL",
+            got=type(module).__name__,
+            remedy=f"remove {type(callback).__name__} from trainer.callbacks",
+        )
+
+
 def require_attention(penalty: GradientPenalty, attention: str) -> None:
     """The discriminator's attention can be differentiated as often as the penalty does.
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from rairl_lightning.algorithms.base import STATE_KEY
 from rairl_lightning.algorithms.phases import Phase, SFTInitialisation, Warmup
 from rairl_lightning.algorithms.players import PlayersModule
-from rairl_lightning.algorithms.sft import BestEpoch, sft_losses
+from rairl_lightning.algorithms.supervised import BestEpoch, sft_losses
 from rairl_lightning.errors import ConfigError
 from rairl_lightning.types import TokenBatch, TrainBatch
 
@@ -21,6 +21,9 @@ class RoundsModule(PlayersModule):
         rounds: adversarial rounds, >= 0.
         players: as for :class:`PlayersModule`.
     """
+
+    short_name: ClassVar[str]
+    """Of the algorithm, in tables and files."""
 
     def __init__(self, sft: SFTInitialisation, warmup: Warmup, rounds: int, **players: Any) -> None:
         super().__init__(**players)
@@ -75,6 +78,10 @@ class RoundsModule(PlayersModule):
             self.clock.phase = Phase.ADVERSARIAL
         self._stop_if_over()
         self.log("round", float(self.clock.round))
+
+    def title(self, phase: Phase) -> str:
+        """What a phase is called in progress lines and tables."""
+        return phase.value
 
     @property
     def position(self) -> tuple[int, int]:

@@ -1,102 +1,72 @@
-"""Supervised fine-tuning on demonstrations: the completion's negative log-likelihood, and nothing of the prompt."""
+"""The baseline SFT: the policy learns the demonstrations by heart, and no reward is learnt."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator
+from typing import ClassVar
 
-import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from lightning.pytorch.cli import OptimizerCallable
 
-from rairl_lightning.functional.batching import token_budget_split
-from rairl_lightning.models.policy import Policy
-from rairl_lightning.types import TokenBatch
-
-
-def sft_losses(policy: Policy, experts: TokenBatch, max_tokens: int) -> Iterator[Tensor]:
-    """Token-mean negative log-likelihood of the completions, one part a micro-batch.
-
-    ``L = -1/Σ_n|y_n| · Σ_n Σ_t log π(y_nt | x_n, y_n,<t)``; the parts add up to L whatever the split.
-
-    Args:
-        policy: the model to train.
-        experts: ``[N, T]`` demonstrations.
-        max_tokens: padded tokens of one micro-batch.
-
-    Yields:
-        One scalar with gradient for each micro-batch.
-    """
-    total = experts.completion_mask.sum().clamp(min=1)
-    for rows in token_budget_split(experts.lengths_N, max_tokens):
-        yield -policy.logprobs(experts.select(rows)).logprobs.sum() / total
+from rairl_lightning.algorithms.optimisation import adamw
+from rairl_lightning.algorithms.phases import SFTInitialisation, Warmup
+from rairl_lightning.algorithms.rounds import RoundsModule
+from rairl_lightning.components.schedules import Constant, Schedule
+from rairl_lightning.errors import ConfigError
+from rairl_lightning.models.pair import PairSpec
+from rairl_lightning.rollouts.base import Sampler
+from rairl_lightning.types import TokenBatch, TrainBatch
 
 
-def sft_for(
-    policy: Policy,
-    optimizer: Optimizer,
-    batches: Iterable[TokenBatch],
-    seconds: float,
-    max_tokens: int,
-    gradient_clip: float,
-) -> float:
-    """Fine-tune on one pass over ``batches``, or until ``seconds`` of training are over.
+class SFT(RoundsModule):
+    """Supervised fine-tuning on the completions of the demonstrations, which keeps its best selection epoch.
+
+    Its keys are those of R-AIRL's SFT initialisation, with the same meaning, so that overlays fit both.
 
     Args:
-        policy: the model to train.
-        optimizer: over its trainable parameters.
-        batches: demonstrations.
-        seconds: wall time, of training steps alone.
-        max_tokens: padded tokens of one micro-batch.
-        gradient_clip: largest gradient norm.
+        pair: how policy and reference are made; its discriminator is not loaded.
+        sampler: draws completions from the policy, for validation.
+        sft: epochs, patience and what chooses the epoch; at least one epoch.
+        sft_optimizer: over the policy's trainable parameters.
+        sft_schedule: learning-rate factor over all epochs.
+        gradient_clip: largest gradient norm, > 0.
+        max_tokens_per_microbatch: padded tokens in the model at once; bounds memory, changes no gradient.
+        seed: of sampling and dropout.
 
-    Returns:
-        The seconds that are left; 0 where the time ran out.
-    """
-    for experts in batches:
-        start = time.perf_counter()
-        optimizer.zero_grad(set_to_none=True)
-        for loss in sft_losses(policy, experts, max_tokens):
-            loss.backward()
-        nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], gradient_clip)
-        optimizer.step()
-        seconds -= time.perf_counter() - start
-        if seconds <= 0:
-            return 0.0
-    return seconds
-
-
-class BestEpoch:
-    """Keeps the trainable tensors of the epoch with the best score; higher is better, ties keep the earlier.
-
-    Args:
-        patience: epochs without a better score after which :attr:`exhausted` is True.
+    Raises:
+        ConfigError: there is no epoch.
     """
 
-    def __init__(self, patience: int) -> None:
-        self.patience = patience
-        self.score = float("-inf")
-        self.epochs_since = 0
-        self.state: dict[str, Tensor] = {}
+    short_name: ClassVar[str] = "sft"
 
-    @property
-    def exhausted(self) -> bool:
-        """Whether to stop looking."""
-        return self.epochs_since >= self.patience
+    def __init__(
+        self,
+        pair: PairSpec,
+        sampler: Sampler,
+        sft: SFTInitialisation = SFTInitialisation(epochs=10),
+        sft_optimizer: OptimizerCallable = adamw,
+        sft_schedule: Schedule = Constant(),
+        gradient_clip: float = 1.0,
+        max_tokens_per_microbatch: int = 16384,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            sft,
+            Warmup(0),
+            rounds=0,
+            pair=pair,
+            sampler=sampler,
+            factories={"sft": (sft_optimizer, sft_schedule)},
+            gradient_clip=gradient_clip,
+            max_tokens_per_microbatch=max_tokens_per_microbatch,
+            seed=seed,
+        )
+        if sft.epochs < 1:
+            raise ConfigError("SFT has nothing to do.", expected="sft.epochs >= 1", got=sft.epochs)
 
-    def offer(self, score: float, state: dict[str, Tensor]) -> None:
-        """Compare one epoch; a copy of ``state`` is kept on the CPU if it is the best so far."""
-        if score > self.score:
-            self.score, self.epochs_since = score, 0
-            self.state = {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}
-        else:
-            self.epochs_since += 1
+    def training_step(self, batch: TrainBatch, batch_idx: int) -> dict[str, TokenBatch]:
+        """One step on a batch of demonstrations."""
+        self.clock.batches += 1
+        return self.sft_step(batch)
 
-    def state_dict(self) -> dict[str, float | int | dict[str, Tensor]]:
-        """Plain values and tensors."""
-        return {"score": self.score, "epochs_since": self.epochs_since, "state": self.state}
-
-    def load_state_dict(self, state: dict) -> None:
-        """The inverse of :meth:`state_dict`."""
-        self.score, self.epochs_since = state["score"], state["epochs_since"]
-        self.state = {name: torch.as_tensor(tensor) for name, tensor in state["state"].items()}
+    def planned_updates(self) -> dict[str, int]:
+        """What the schedule spans."""
+        return {"sft": self.sft_updates}

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from rairl_lightning.components.labelling import AnswerAgreement
 from rairl_lightning.functional.advantages import split_groups, trajectory_mean
-from rairl_lightning.text.answers import extract_answer
+from rairl_lightning.text.answers import answers_agree, extract_answer
 from rairl_lightning.text.chat import parse_completion
-from rairl_lightning.types import Rollouts
+from rairl_lightning.types import Rollouts, TrainBatch
+
+
+def agreement(batch: TrainBatch, rollouts: Rollouts) -> Tensor:
+    """Whether each rollout's answer agrees with the demonstration's, ``[N]`` bool."""
+    answers = [extract_answer(text) for text in rollouts.texts]
+    return AnswerAgreement()(answers, batch.answers(rollouts.group_size), answers_agree)
 
 
 def rollout_statistics(rollouts: Rollouts, agrees_N: Tensor) -> dict[str, float]:

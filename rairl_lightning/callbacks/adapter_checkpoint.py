@@ -12,16 +12,20 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from rairl_lightning.algorithms.base import PairModule
+from rairl_lightning.algorithms.phases import Phase
 from rairl_lightning.errors import ConfigError
 
 
 class AdapterCheckpoint(Checkpoint):
     """Saves ``checkpoints/last.ckpt`` and numbered ones, and the adapters in PEFT's own layout at the end.
 
+    The SFT phase has no rounds: ``last.ckpt`` is then saved after the first step behind every epoch, since Lightning
+    does not validate an epoch again that was saved at its end.
+
     A checkpoint is written under a temporary name and renamed, so a full disk or a kill leaves the previous one.
 
     Args:
-        every_n_rounds: adversarial rounds between two checkpoints, >= 1; the end of training always saves.
+        every_n_rounds: rounds between two checkpoints, >= 1; the end of training always saves.
         keep: numbered checkpoints to keep, >= 0; ``last.ckpt`` is kept besides.
     """
 
@@ -33,13 +37,14 @@ class AdapterCheckpoint(Checkpoint):
                 got=f"{every_n_rounds}, {keep}",
             )
         self.every_n_rounds, self.keep = every_n_rounds, keep
-        self._saved_round = -1
+        self._saved_round, self._saved_epoch = -1, 0
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save where it is due."""
         if isinstance(pl_module, PairModule):
+            self._after_sft_epoch(trainer, pl_module)
             finished = pl_module.clock.round
             due = finished % self.every_n_rounds == 0 or trainer.should_stop  # the last round, before any report
             if finished and finished != self._saved_round and due:
@@ -55,7 +60,12 @@ class AdapterCheckpoint(Checkpoint):
             pl_module.models.save_adapters(adapters)
             rank_zero_info(f"Saved {path} and {adapters}.")
 
-    def _save(self, trainer: Trainer, module: PairModule) -> Path:
+    def _after_sft_epoch(self, trainer: Trainer, module: PairModule) -> None:
+        if module.clock.phase is Phase.SFT and module.clock.sft_epoch != self._saved_epoch:
+            self._saved_epoch = module.clock.sft_epoch
+            self._save(trainer, module, numbered=False)
+
+    def _save(self, trainer: Trainer, module: PairModule, *, numbered: bool = True) -> Path:
         folder = Path(trainer.default_root_dir) / "checkpoints"
         self._saved_round = module.clock.round
         last = folder / "last.ckpt"
@@ -63,7 +73,7 @@ class AdapterCheckpoint(Checkpoint):
         trainer.save_checkpoint(partial, weights_only=False)
         if trainer.is_global_zero:
             partial.replace(last)
-            if self.keep:
+            if self.keep and numbered:
                 self._number(last, module.clock.round)
         return last
 

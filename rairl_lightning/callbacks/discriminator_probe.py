@@ -8,6 +8,7 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 
 from rairl_lightning.algorithms.phases import Phase
+from rairl_lightning.algorithms.requirements import require_reward
 from rairl_lightning.callbacks.periodic import log_once
 from rairl_lightning.errors import ConfigError
 from rairl_lightning.evaluation.reranking import reward_auroc
@@ -41,6 +42,10 @@ class DiscriminatorProbe(Callback):
         self.every_n_updates, self.questions, self.samples, self.seed = every_n_updates, questions, samples, seed
         self._warmup_answers: Answered | None = None
         self._measured_at, self._measured_in_round = 0, 0
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse a baseline, which has nothing to measure."""
+        require_reward(pl_module, self)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -15,7 +15,9 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
 from rairl_lightning.algorithms.phases import Phase
-from rairl_lightning.algorithms.sft import BestEpoch, sft_for
+from rairl_lightning.algorithms.rounds import RoundsModule
+from rairl_lightning.algorithms.sft import SFT
+from rairl_lightning.algorithms.supervised import BestEpoch, sft_for
 from rairl_lightning.data.datamodule import DemonstrationDataModule
 from rairl_lightning.errors import ConfigError
 from rairl_lightning.evaluation.localisation import localise
@@ -31,11 +33,12 @@ EPOCHS_COMPARED = 16  # at most so many, evenly spread over the time of the cont
 
 
 class FinalReport(Callback):
-    """Compares SFT, SFT continued for the same wall time, and R-AIRL, then the three uses of the reward.
+    """Compares SFT, SFT continued for the same wall time, and R-AIRL or GRPO, then the three uses of the reward.
 
     Runs once, after the last round, on test questions that nothing was chosen on; needs an SFT initialisation to
-    compare with. Best-of-N and localisation use the SFT policy, so that all rules choose among the same traces and
-    the reward is not judged on a policy that was trained on it. Writes ``summary.json`` into the run folder.
+    compare with. The algorithm SFT is reported alone. Best-of-N and localisation use the SFT policy, so that all rules
+    choose among the same traces and the reward is not judged on a policy that was trained on it; a baseline lacks
+    what a learned reward does. Writes ``summary.json`` into the run folder.
 
     Args:
         questions: most test questions, >= 1.
@@ -74,22 +77,23 @@ class FinalReport(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Remember what was spent before the step, and in which phase it is."""
-        self._phase = pl_module.clock.phase if isinstance(pl_module, RAIRL) else None
-        self._spent = pl_module.stopwatch.spent if isinstance(pl_module, RAIRL) else 0.0
+        if isinstance(pl_module, RoundsModule):
+            self._phase, self._spent = pl_module.clock.phase, pl_module.stopwatch.spent
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Add the step to its phase; what callbacks do between steps does not count as training."""
-        if isinstance(pl_module, RAIRL) and self._phase is not None:
-            self._add(self._phase.value, pl_module.stopwatch.spent - self._spent)
+        if isinstance(pl_module, RoundsModule) and self._phase is not None:
+            self._add(pl_module.title(self._phase), pl_module.stopwatch.spent - self._spent)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Evaluate everything, print the tables, write the JSON."""
         datamodule = getattr(trainer, "datamodule", None)
-        if not isinstance(pl_module, RAIRL) or not isinstance(datamodule, DemonstrationDataModule):
+        if not isinstance(pl_module, RoundsModule) or not isinstance(datamodule, DemonstrationDataModule):
             return
-        if not pl_module.models.reference.anchored or pl_module.clock.round == 0:
+        compared = pl_module.models.reference.anchored and pl_module.clock.round > 0
+        if not compared and not isinstance(pl_module, SFT):
             rank_zero_info("FinalReport: nothing to compare, this run had no SFT initialisation or no rounds.")
             return
         if trainer.is_global_zero:
@@ -100,25 +104,10 @@ class FinalReport(Callback):
             print_summary(summary)
             rank_zero_info(f"Saved {path}.")
 
-    def summary(self, module: RAIRL, data: DemonstrationDataModule) -> Figures:
+    def summary(self, module: RoundsModule, data: DemonstrationDataModule) -> Figures:
         """All figures; leaves the policy as it was."""
-        pair = module.models
         test = data.examples("test")[: self.questions]
-        final = {name: tensor.clone() for name, tensor in pair.adapter_state("policy").items()}
-        with self._timing("evaluation"):
-            rates = {"rairl": self._pass_at_1(module, test)}
-        try:
-            pair.load_adapter_state("policy", pair.adapter_state("reference"))
-            with self._timing("evaluation"):
-                answered = self._answers(module, test, self.samples)
-                rates["sft"] = self._pass_at_1(module, test, answered)
-                uses = self._uses(module, data, test, answered)
-            with self._timing("sft_continued"):
-                self._continue_sft(module, data)
-            with self._timing("evaluation"):
-                rates["sft_continued"] = self._pass_at_1(module, test)
-        finally:  # whatever ends the report, what is saved next is the policy that was trained
-            pair.load_adapter_state("policy", final)
+        rates, uses = (self._alone if isinstance(module, SFT) else self._compared)(module, data, test)
         seconds = {"total": time.perf_counter() - self._start, **self._seconds}
         if "RAIRL_INSTALL_SECONDS" in os.environ:
             seconds = {"install": float(os.environ["RAIRL_INSTALL_SECONDS"]), **seconds}
@@ -128,18 +117,45 @@ class FinalReport(Callback):
             "questions": len(test),
             "samples": self.samples,
             "seconds": {name: round(value, 1) for name, value in seconds.items()},
-            "pass@1": {name: rates[name] for name in ("sft", "sft_continued", "rairl")},
+            "pass@1": rates,
             **uses,
         }
 
+    def _alone(
+        self, module: RoundsModule, data: DemonstrationDataModule, test: Sequence[Demonstration]
+    ) -> tuple[Figures, Figures]:
+        """Pass@1 of the SFT policy, and what can be chosen among its traces."""
+        with self._timing("evaluation"):
+            answered = self._answers(module, test, self.samples)
+            return {"sft": self._pass_at_1(module, test, answered)}, self._uses(module, data, test, answered)
+
+    def _compared(
+        self, module: RoundsModule, data: DemonstrationDataModule, test: Sequence[Demonstration]
+    ) -> tuple[Figures, Figures]:
+        """Pass@1 of each policy, and the uses of the reward on the SFT policy's traces."""
+        pair = module.models
+        final = {name: tensor.clone() for name, tensor in pair.adapter_state("policy").items()}
+        with self._timing("evaluation"):
+            trained = self._pass_at_1(module, test)
+        try:
+            pair.load_adapter_state("policy", pair.adapter_state("reference"))
+            rates, uses = self._alone(module, data, test)
+            with self._timing("sft_continued"):
+                self._continue_sft(module, data)
+            with self._timing("evaluation"):
+                continued = self._pass_at_1(module, test)
+        finally:  # whatever ends the report, what is saved next is the policy that was trained
+            pair.load_adapter_state("policy", final)
+        return {**rates, "sft_continued": continued, module.short_name: trained}, uses
+
     def _answers(
-        self, module: RAIRL, questions: Sequence[Demonstration], samples: int, temperature: float | None = None
+        self, module: RoundsModule, questions: Sequence[Demonstration], samples: int, temperature: float | None = None
     ) -> Answered:
         policy, sampler, codec = module.models.policy, module.sampler, module.codec
         return answer_questions(policy, sampler, codec, questions, samples, seed=self.seed, temperature=temperature)
 
     def _pass_at_1(
-        self, module: RAIRL, test: Sequence[Demonstration], sampled: Answered | None = None
+        self, module: RoundsModule, test: Sequence[Demonstration], sampled: Answered | None = None
     ) -> dict[str, list[float]]:
         sampled = sampled or self._answers(module, test, self.policy_samples)
         greedy = self._answers(module, test, 1, temperature=0.0)
@@ -149,22 +165,25 @@ class FinalReport(Callback):
         }
 
     def _uses(
-        self, module: RAIRL, data: DemonstrationDataModule, test: Sequence[Demonstration], answered: Answered
+        self, module: RoundsModule, data: DemonstrationDataModule, test: Sequence[Demonstration], answered: Answered
     ) -> Figures:
         """Reranking and localisation, with the SFT policy in place."""
-        rewards_QN = answered.per_question(module.trace_rewards(answered.rollouts.tokens))
+        learned = module if isinstance(module, RAIRL) else None
+        rewards_QN = answered.per_question(learned.trace_rewards(answered.rollouts.tokens)) if learned else None
         perturbed = data.perturbed(test, self.seed).to(module.device)
         tokens = perturbed.tokens
         logprobs_NT = module.models.policy.score(tokens, module.max_tokens_per_microbatch).logprobs
-        hits = localise(perturbed, module.pay(tokens), module.granularity(tokens), logprobs_NT, self.interval)
+        pay_NT, grid_NT = (learned.pay(tokens), learned.granularity(tokens)) if learned else (None, None)
+        hits = localise(perturbed, pay_NT, grid_NT, logprobs_NT, self.interval)
         rules = rerank(answered, rewards_QN)
+        areas = {} if rewards_QN is None else {"auroc": self._auroc_interval(answered, rewards_QN)}
         return {
             f"best_of_{self.samples}": {name: interval(values, self.seed) for name, values in rules.items()},
             "hit@1": {
                 method: {level: interval(values, self.seed) for level, values in levels.items()}
                 for method, levels in hits.items()
             },
-            "auroc": self._auroc_interval(answered, rewards_QN),
+            **areas,
         }
 
     def _auroc_interval(self, answered: Answered, rewards_QN: Tensor, resamples: int = 200) -> list[float]:
@@ -178,9 +197,9 @@ class FinalReport(Callback):
         low, high = torch.tensor(draws, dtype=torch.float64).nanquantile(torch.tensor([0.025, 0.975]).double()).tolist()
         return [round(value, 4) for value in (reward_auroc(rewards_QN, answered.correct_QN), low, high)]
 
-    def _continue_sft(self, module: RAIRL, data: DemonstrationDataModule) -> None:
+    def _continue_sft(self, module: RoundsModule, data: DemonstrationDataModule) -> None:
         """Train the SFT policy on for as long as warm-up and rounds took; the best selection epoch is kept."""
-        seconds = self._seconds.get(Phase.WARMUP.value, 0.0) + self._seconds.get(Phase.ADVERSARIAL.value, 0.0)
+        seconds = sum(self._seconds.get(module.title(phase), 0.0) for phase in (Phase.WARMUP, Phase.ADVERSARIAL))
         factory, _ = module.factories["sft"]
         policy = module.models.policy
         optimizer = factory(module.models.trainable_parameters("policy"))
@@ -197,7 +216,7 @@ class FinalReport(Callback):
                 evaluate_at = seconds - pause
         module.models.load_adapter_state("policy", best.state)
 
-    def _selection_score(self, module: RAIRL, data: DemonstrationDataModule) -> float:
+    def _selection_score(self, module: RoundsModule, data: DemonstrationDataModule) -> float:
         """What the SFT initialisation chose its epoch by, so that both are chosen alike."""
         selection = data.examples("selection")
         if module.sft.monitor == "pass@1":

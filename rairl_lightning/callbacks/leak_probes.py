@@ -10,6 +10,7 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
+from rairl_lightning.algorithms.requirements import require_reward
 from rairl_lightning.callbacks.periodic import log_once
 from rairl_lightning.data.datamodule import DemonstrationDataModule
 from rairl_lightning.errors import ConfigError
@@ -66,6 +67,10 @@ class LeakProbes(Callback):
         self._measured: list[dict[str, Any]] = []
         self._warned: set[tuple[str, str]] = set()
         self._unlogged: dict[str, float] = {}
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse a baseline, which has no discriminator that could be fooled."""
+        require_reward(pl_module, self)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compare demonstrations with perturbed ones, unless the run is resumed."""

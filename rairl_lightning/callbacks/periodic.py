@@ -12,8 +12,8 @@ from lightning import Callback, LightningModule, Trainer
 
 from rairl_lightning.algorithms.base import PairModule
 from rairl_lightning.algorithms.phases import Phase
+from rairl_lightning.algorithms.rounds import RoundsModule
 from rairl_lightning.errors import ConfigError
-from rairl_lightning.module import RAIRL
 from rairl_lightning.types import Demonstration
 
 
@@ -27,8 +27,10 @@ def log_once(trainer: Trainer, module: PairModule, metrics: dict[str, float]) ->
 class PeriodicEvaluation(Callback):
     """Evaluates on the selection split every few rounds, and on the test split in ``rairl test``.
 
+    A run without rounds (SFT) is evaluated once, at its end.
+
     Args:
-        every_n_rounds: adversarial rounds between two evaluations, >= 1.
+        every_n_rounds: rounds between two evaluations, >= 1.
         questions: most questions of the split to use, >= 1.
     """
 
@@ -42,24 +44,29 @@ class PeriodicEvaluation(Callback):
         self.every_n_rounds, self.questions = every_n_rounds, questions
 
     @abstractmethod
-    def evaluate(self, trainer: Trainer, module: RAIRL, split: str) -> dict[str, float]:
+    def evaluate(self, trainer: Trainer, module: RoundsModule, split: str) -> dict[str, float]:
         """Metrics on ``split`` by name, without the split's prefix."""
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Evaluate on the selection split where it is due."""
-        if not isinstance(pl_module, RAIRL) or pl_module.clock.phase is not Phase.ADVERSARIAL:
+        if not isinstance(pl_module, RoundsModule) or pl_module.clock.phase is not Phase.ADVERSARIAL:
             return
         if pl_module.clock.round and pl_module.clock.round % self.every_n_rounds == 0:
             self._log(trainer, pl_module, "selection")
 
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Evaluate a run without rounds."""
+        if isinstance(pl_module, RoundsModule) and pl_module.rounds == 0:
+            self._log(trainer, pl_module, "selection")
+
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Evaluate on the test split."""
-        if isinstance(pl_module, RAIRL):
+        if isinstance(pl_module, RoundsModule):
             self._log(trainer, pl_module, "test")
 
-    def _log(self, trainer: Trainer, module: RAIRL, split: str) -> None:
+    def _log(self, trainer: Trainer, module: RoundsModule, split: str) -> None:
         if not self.examples(trainer, split):
             warnings.warn(f"{type(self).__name__}: the {split} split is empty, nothing is evaluated.", stacklevel=2)
             return

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from rairl_lightning.algorithms.phases import Phase
-from rairl_lightning.module import RAIRL
+from rairl_lightning.algorithms.rounds import RoundsModule
 
 FIGURES = {
     Phase.SFT: (("loss", "sft/loss"), ("pass@1", "selection/pass@1")),
@@ -53,7 +53,7 @@ class RoundProgress(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Move the bar of the phase the step belonged to."""
-        if not trainer.is_global_zero or not isinstance(pl_module, RAIRL):
+        if not trainer.is_global_zero or not isinstance(pl_module, RoundsModule):
             return
         phase = pl_module.clock.phase
         done, total = pl_module.position
@@ -63,10 +63,10 @@ class RoundProgress(Callback):
             if name in trainer.callback_metrics
         )
         if self._progress is not None:
-            self._draw(self._progress, phase, done, total, figures)
+            self._draw(self._progress, phase, pl_module.title(phase), done, total, figures)
         elif (tenth := (phase, 10 * done // max(1, total))) != self._printed:
             self._printed = tenth
-            self._console.print(f"{phase:>12} {done}/{total}  {figures}", highlight=False)
+            self._console.print(f"{pl_module.title(phase):>12} {done}/{total}  {figures}", highlight=False)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Close the bar."""
@@ -76,9 +76,9 @@ class RoundProgress(Callback):
         """Leave the terminal as it was."""
         self._close()
 
-    def _draw(self, progress: Progress, phase: Phase, done: int, total: int, figures: str) -> None:
+    def _draw(self, progress: Progress, phase: Phase, title: str, done: int, total: int, figures: str) -> None:
         if phase not in self._tasks:
-            self._tasks[phase] = progress.add_task(str(phase), total=total, figures="")
+            self._tasks[phase] = progress.add_task(title, total=total, figures="")
         progress.update(self._tasks[phase], completed=done, figures=figures)
 
     def _close(self) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from lightning import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from rairl_lightning.algorithms.rounds import RoundsModule
 from rairl_lightning.callbacks.periodic import PeriodicEvaluation
 from rairl_lightning.evaluation.sampling import answer_questions
 from rairl_lightning.module import RAIRL
@@ -16,8 +17,10 @@ from rairl_lightning.module import RAIRL
 class TraceLogger(PeriodicEvaluation):
     """Appends sampled traces to ``traces.jsonl`` in the run folder, and shows them in TensorBoard.
 
+    ``reward`` is the learned one, null for a baseline.
+
     Args:
-        every_n_rounds: adversarial rounds between two samplings, >= 1.
+        every_n_rounds: rounds between two samplings, >= 1.
         questions: traces each time, one a question, >= 1.
         seed: of the samples.
     """
@@ -26,12 +29,14 @@ class TraceLogger(PeriodicEvaluation):
         super().__init__(every_n_rounds, questions)
         self.seed = seed
 
-    def evaluate(self, trainer: Trainer, module: RAIRL, split: str) -> dict[str, float]:
+    def evaluate(self, trainer: Trainer, module: RoundsModule, split: str) -> dict[str, float]:
         """Write the traces; nothing to log as a number."""
         examples = self.examples(trainer, split)
         policy, sampler, codec = module.models.policy, module.sampler, module.codec
         answered = answer_questions(policy, sampler, codec, examples, 1, seed=self.seed)
-        rewards = module.trace_rewards(answered.rollouts.tokens).tolist()
+        rewards = [None] * len(examples)
+        if isinstance(module, RAIRL):
+            rewards = [round(reward, 4) for reward in module.trace_rewards(answered.rollouts.tokens).tolist()]
         rows = [
             {
                 "round": module.clock.round,
@@ -39,7 +44,7 @@ class TraceLogger(PeriodicEvaluation):
                 "id": example.id,
                 "prompt": example.prompt,
                 "completion": text,
-                "reward": round(reward, 4),
+                "reward": reward,
                 "correct": correct,
             }
             for example, text, reward, (correct,) in zip(
@@ -56,10 +61,13 @@ class TraceLogger(PeriodicEvaluation):
         with (folder / "traces.jsonl").open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         text = "\n\n---\n\n".join(
-            f"**{row['id']}** reward {row['reward']:+.2f}, {'right' if row['correct'] else 'wrong'}\n\n"
-            f"{row['prompt']}\n\n```\n{row['completion']}\n```"
-            for row in rows
+            f"**{row['id']}** {_judged(row)}\n\n{row['prompt']}\n\n```\n{row['completion']}\n```" for row in rows
         )
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_text("traces", text, global_step=rows[0]["round"])
+
+
+def _judged(row: dict) -> str:
+    paid = "" if row["reward"] is None else f"reward {row['reward']:+.2f}, "
+    return paid + ("right" if row["correct"] else "wrong")

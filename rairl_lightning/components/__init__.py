@@ -72,10 +72,12 @@ from rairl_lightning.components.pooling import Last, MeanOverGrid, Minimum, Pool
 from rairl_lightning.components.rewards import ClippedLogit
 from rairl_lightning.components.schedules import Constant, CosineWithWarmup, Schedule
 from rairl_lightning.components.segment_logprobs import LogprobTerm, MeanLogprob, NoLogprob, SummedLogprob
+from rairl_lightning.components.verifiers import AnswerAndFormat, Verifier
 
 __all__ = [
     "Advantage",
     "AnswerAgreement",
+    "AnswerAndFormat",
     "ApproximateR1",
     "AurocBand",
     "BatchScaling",
@@ -155,5 +157,6 @@ __all__ = [
     "Uncorrected",
     "UnitGradient",
     "UpdateBudget",
+    "Verifier",
     "Wasserstein",
 ]

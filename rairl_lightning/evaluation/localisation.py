@@ -21,7 +21,7 @@ LEVELS = ("token", "interval", "step")
 
 
 def localise(
-    perturbed: Perturbed, pay_NT: Tensor, grid_NT: Tensor, logprobs_NT: Tensor, every: int
+    perturbed: Perturbed, pay_NT: Tensor | None, grid_NT: Tensor | None, logprobs_NT: Tensor, every: int
 ) -> dict[str, dict[str, Tensor]]:
     """Hit@1 of the largest drop of each trace, at three levels.
 
@@ -30,25 +30,25 @@ def localise(
 
     Args:
         perturbed: N corrupted demonstrations with their spans.
-        pay_NT: ``[N, T]`` what the critic would pay, not clipped.
-        grid_NT: ``[N, T]`` bool, where they are read.
+        pay_NT: ``[N, T]`` what the critic would pay, not clipped; None where no reward was learnt.
+        grid_NT: ``[N, T]`` bool, where it is read; None likewise.
         logprobs_NT: ``[N, T]`` log-probabilities under the policy, the baseline; read at every token.
         every: tokens of an interval, >= 1.
 
     Returns:
-        For ``reward``, ``logprob_drop`` and ``chance`` (a random completion token): level to ``[N]`` values in [0, 1].
+        For ``reward`` (where there is one), ``logprob_drop`` and ``chance`` (a random completion token): level to
+        ``[N]`` values in [0, 1].
     """
     tokens = perturbed.tokens
     if not len(tokens):
         nothing = {level: torch.zeros(0, dtype=torch.float64) for level in LEVELS}
-        return {method: dict(nothing) for method in METHODS}
+        return {method: dict(nothing) for method in METHODS if method != "reward" or pay_NT is not None}
     mask = tokens.completion_mask
     changed = span_tokens(tokens.char_offsets, mask, perturbed.spans.to(mask.device))
     targets = (changed, interval_target(changed, mask, every), step_target(changed, mask, tokens.step_ends))
-    predictions = {
-        "reward": largest_drop(pay_NT, grid_NT, mask),
-        "logprob_drop": largest_drop(logprobs_NT, reward_grid(mask, every=1), mask),
-    }
+    predictions = {"logprob_drop": largest_drop(logprobs_NT, reward_grid(mask, every=1), mask)}
+    if pay_NT is not None and grid_NT is not None:
+        predictions = {"reward": largest_drop(pay_NT, grid_NT, mask), **predictions}
     levels = list(zip(LEVELS, targets, strict=True))
     out = {
         name: {level: hits(predicted, target).double() for level, target in levels}

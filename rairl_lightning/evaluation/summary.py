@@ -52,7 +52,8 @@ def print_summary(summary: Figures, console: Console | None = None) -> None:
     chosen = {name: {"right": bounds} for name, bounds in summary[f"best_of_{samples}"].items()}
     _print_rows(console, f"Best of {samples}", ("right",), chosen)
     seconds = "  ".join(f"{name} {value:.0f}" for name, value in summary["seconds"].items())
-    console.print(f"D's held-out AUROC {_cell(summary['auroc'])}   seed {summary['seed']}   commit {summary['commit']}")
+    area = f"D's held-out AUROC {_cell(summary['auroc'])}   " if "auroc" in summary else ""
+    console.print(f"{area}seed {summary['seed']}   commit {summary['commit']}")
     console.print(f"seconds: {seconds}", highlight=False)
 
 

@@ -1,4 +1,4 @@
-"""Both players as folders that others read without this package."""
+"""The players as folders that others read without this package."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 MODEL = "model."
 ADAPTER_NAME = ".default."  # PEFT's name for the only adapter, which its files leave out
-PLAYERS: tuple[Player, ...] = ("policy", "discriminator")
 
 
 def save_players(pair: ModelPair, folder: Path) -> None:
@@ -37,7 +36,7 @@ def save_players(pair: ModelPair, folder: Path) -> None:
 
 
 def _write_players(pair: ModelPair, folder: Path) -> None:
-    for player in PLAYERS:
+    for player in pair.players:
         model = getattr(pair, player).model
         if isinstance(model, PeftModel):
             # "auto" would ask the hub whether the vocabulary was resized.
@@ -45,12 +44,13 @@ def _write_players(pair: ModelPair, folder: Path) -> None:
         else:
             model.save_pretrained(folder / player)
     pair.codec.tokenizer.save_pretrained(folder / "policy")
-    save_file(_beside_the_model(pair), folder / "discriminator" / "head.safetensors", metadata={"format": "pt"})
+    if "discriminator" in pair.players:
+        save_file(_beside_the_model(pair), folder / "discriminator" / "head.safetensors", metadata={"format": "pt"})
 
 
 def load_players(pair: ModelPair, folder: Path) -> None:
     """See :meth:`ModelPair.load_adapters`."""
-    states = {player: _read(pair, player, folder) for player in PLAYERS}
+    states = {player: _read(pair, player, folder) for player in pair.players}
     for player, state in states.items():
         pair.load_adapter_state(player, state)
 
@@ -77,5 +77,5 @@ def _load(file: Path) -> dict[str, Tensor]:
             f"{file} cannot be read.",
             expected="a folder written by save_adapters",
             got=error,
-            remedy="give the folder that holds policy/ and discriminator/",
+            remedy="give the folder that holds policy/ and, for R-AIRL, discriminator/",
         ) from error

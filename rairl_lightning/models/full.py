@@ -6,6 +6,7 @@ import copy
 from dataclasses import dataclass, field
 
 import torch
+from transformers import PreTrainedModel
 
 from rairl_lightning.errors import ConfigError
 from rairl_lightning.models.codec import TraceCodec
@@ -42,25 +43,27 @@ class FullFineTuning(PairSpec):
                 remedy="use SharedBase or TwoBackbones, which train adapters",
             )
 
-    def build(self, device: torch.device | str = "cpu") -> ModelPair:
+    def build(self, device: torch.device | str = "cpu", *, with_discriminator: bool = True) -> ModelPair:
         """See :class:`PairSpec`."""
         model = load_backbone(self.backbone, device)
         identity = fingerprint(model)
-        reference, critic = copy.deepcopy(model), copy.deepcopy(model)
+        reference, critic = copy.deepcopy(model), copy.deepcopy(model) if with_discriminator else None
         if self.activation_checkpointing:
-            checkpoint_activations(model, critic)
-        discriminator = Discriminator(
-            critic.get_decoder(),
-            self.head.build(model.config.hidden_size).to(device),
-            critic.get_output_embeddings() if self.head.needs_lm_head else None,
-        )
+            checkpoint_activations(*(one for one in (model, critic) if one is not None))
         return ModelPair(
             Policy(model),
-            discriminator,
+            None if critic is None else self._discriminator(critic),
             Reference(reference),
             self.load_codec(),
             adapters_only=False,
             base_fingerprint=identity,
+        )
+
+    def _discriminator(self, critic: PreTrainedModel) -> Discriminator:
+        return Discriminator(
+            critic.get_decoder(),
+            self.head.build(critic.config.hidden_size).to(critic.device),
+            critic.get_output_embeddings() if self.head.needs_lm_head else None,
         )
 
     def load_codec(self) -> TraceCodec:

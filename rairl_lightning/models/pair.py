@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from rairl_lightning.errors import CheckpointError
+from rairl_lightning.errors import CheckpointError, ModelError
 from rairl_lightning.models.codec import TraceCodec
 from rairl_lightning.models.discriminator import Discriminator
 from rairl_lightning.models.exports import load_players, save_players
@@ -19,6 +19,7 @@ from rairl_lightning.models.views import assert_shared
 
 Player = Literal["policy", "discriminator"]
 Role = Literal["policy", "discriminator", "reference"]
+PLAYERS: tuple[Player, ...] = ("policy", "discriminator")
 LORA = ".lora_"
 
 
@@ -27,7 +28,7 @@ class ModelPair(nn.Module):
 
     Args:
         policy: π_θ.
-        discriminator: D_φ.
+        discriminator: D_φ; None in a baseline, which learns no reward.
         reference: π_ref.
         codec: of all three.
         adapters_only: True if the players train adapters over frozen weights, False if they train every weight.
@@ -37,7 +38,7 @@ class ModelPair(nn.Module):
     def __init__(
         self,
         policy: Policy,
-        discriminator: Discriminator,
+        discriminator: Discriminator | None,
         reference: Reference,
         codec: TraceCodec,
         *,
@@ -46,16 +47,42 @@ class ModelPair(nn.Module):
     ) -> None:
         super().__init__()
         self.policy = policy
-        self.discriminator = discriminator
+        self._discriminator = discriminator
         self.reference = reference
         self.codec = codec
         self.adapters_only = adapters_only
         self.shares_base = False
         self.base_fingerprint = base_fingerprint
-        for role in ("policy", "discriminator"):
-            own = {id(parameter) for parameter in self._own(role).values()}
-            for parameter in getattr(self, role).parameters():
+        for player in self.players:
+            own = {id(parameter) for parameter in self._own(player).values()}
+            for parameter in getattr(self, player).parameters():
                 parameter.requires_grad_(id(parameter) in own)
+
+    @property
+    def players(self) -> tuple[Player, ...]:
+        """Who trains: both, or the policy alone."""
+        return PLAYERS if self._discriminator is not None else ("policy",)
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """Whose weights a checkpoint holds."""
+        return (*self.players, "reference")
+
+    @property
+    def discriminator(self) -> Discriminator:
+        """D_φ.
+
+        Raises:
+            ModelError: the pair was built without one.
+        """
+        if self._discriminator is None:
+            raise ModelError(
+                "There is no discriminator: this algorithm learns no reward.",
+                expected="R-AIRL, which trains one",
+                got="a baseline (SFT or GRPO)",
+                remedy="set model.class_path: rairl_lightning.module.RAIRL, or leave out what asks for a reward",
+            )
+        return self._discriminator
 
     def check_sharing(self) -> None:
         """Check that policy and discriminator still stand on the very same frozen weights, where they should.
@@ -63,7 +90,7 @@ class ModelPair(nn.Module):
         Raises:
             ModelError: something copied the base.
         """
-        if self.shares_base:
+        if self.shares_base and self._discriminator is not None:
             assert_shared(self.policy, self.discriminator.model)
 
     def trainable_parameters(self, player: Player) -> list[nn.Parameter]:
@@ -105,10 +132,10 @@ class ModelPair(nn.Module):
         self.load_adapter_state("reference", self.adapter_state("policy"))
 
     def save_adapters(self, folder: Path | str) -> None:
-        """Write both players in the layout of PEFT (or of transformers if all weights are trained).
+        """Write the players in the layout of PEFT (or of transformers if all weights are trained).
 
-        ``policy/`` loads with ``PeftModel.from_pretrained`` (or ``AutoModelForCausalLM``), ``discriminator/`` holds
-        the decoder's adapter (or weights) and ``head.safetensors``.
+        ``policy/`` loads with ``PeftModel.from_pretrained`` (or ``AutoModelForCausalLM``), ``discriminator/``, where
+        there is one, holds the decoder's adapter (or weights) and ``head.safetensors``.
         """
         save_players(self, Path(folder))
 
@@ -131,8 +158,13 @@ class PairSpec(ABC):
     """A memory layout of the models, named in YAML."""
 
     @abstractmethod
-    def build(self, device: torch.device | str = "cpu") -> ModelPair:
-        """Load the weights on their final device."""
+    def build(self, device: torch.device | str = "cpu", *, with_discriminator: bool = True) -> ModelPair:
+        """Load the weights on their final device.
+
+        Args:
+            device: where to.
+            with_discriminator: False loads policy and reference alone: no second adapter or backbone, and no head.
+        """
 
     @abstractmethod
     def load_codec(self) -> TraceCodec:

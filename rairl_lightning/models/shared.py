@@ -40,10 +40,11 @@ class SharedBase(PairSpec):
     system_prompt: str | None = None
     activation_checkpointing: bool = False
 
-    def build(self, device: torch.device | str = "cpu") -> ModelPair:
+    def build(self, device: torch.device | str = "cpu", *, with_discriminator: bool = True) -> ModelPair:
         """See :class:`PairSpec`."""
         base = load_backbone(self.backbone, device)
-        pair = _assemble(self, base, view(base), fingerprint(base), self.load_codec())
+        critic = view(base) if with_discriminator else None
+        pair = _assemble(self, base, critic, fingerprint(base), self.load_codec())
         pair.shares_base = True
         pair.check_sharing()
         return pair
@@ -77,15 +78,17 @@ class TwoBackbones(PairSpec):
     system_prompt: str | None = None
     activation_checkpointing: bool = False
 
-    def build(self, device: torch.device | str = "cpu") -> ModelPair:
+    def build(self, device: torch.device | str = "cpu", *, with_discriminator: bool = True) -> ModelPair:
         """See :class:`PairSpec`.
 
         Raises:
             ModelError: the backbones have different tokenizers or chat templates.
         """
         codec = self.load_codec()
-        base, critic = load_backbone(self.policy_backbone, device), load_backbone(self.discriminator_backbone, device)
-        return _assemble(self, base, critic, f"{fingerprint(base)}-{fingerprint(critic)}", codec)
+        base = load_backbone(self.policy_backbone, device)
+        critic = load_backbone(self.discriminator_backbone, device) if with_discriminator else None
+        identity = "-".join(fingerprint(model) for model in (base, critic) if model is not None)
+        return _assemble(self, base, critic, identity, codec)
 
     def load_codec(self) -> TraceCodec:
         """See :class:`PairSpec`; the discriminator's tokenizer is compared with it."""
@@ -106,23 +109,27 @@ class TwoBackbones(PairSpec):
 def _assemble(
     spec: SharedBase | TwoBackbones,
     base: PreTrainedModel,
-    critic: PreTrainedModel,
+    critic: PreTrainedModel | None,
     base_fingerprint: str,
     codec: TraceCodec,
 ) -> ModelPair:
     policy_config = _lora_config(spec.policy_lora, "CAUSAL_LM")
     reference = Reference(view(base), policy_config)
     if spec.activation_checkpointing:
-        checkpoint_activations(base, critic)
-    discriminator = Discriminator(
-        get_peft_model(critic.get_decoder(), _lora_config(spec.discriminator_lora, "FEATURE_EXTRACTION")),
-        spec.head.build(critic.config.hidden_size).to(critic.device),
-        critic.get_output_embeddings() if spec.head.needs_lm_head else None,
-    )
+        checkpoint_activations(*(model for model in (base, critic) if model is not None))
+    discriminator = None if critic is None else _discriminator(spec, critic)
     policy = Policy(get_peft_model(base, policy_config))
     pair = ModelPair(policy, discriminator, reference, codec, adapters_only=True, base_fingerprint=base_fingerprint)
     assert_shared(pair.policy, pair.reference)
     return pair
+
+
+def _discriminator(spec: SharedBase | TwoBackbones, critic: PreTrainedModel) -> Discriminator:
+    return Discriminator(
+        get_peft_model(critic.get_decoder(), _lora_config(spec.discriminator_lora, "FEATURE_EXTRACTION")),
+        spec.head.build(critic.config.hidden_size).to(critic.device),
+        critic.get_output_embeddings() if spec.head.needs_lm_head else None,
+    )
 
 
 def _lora_config(spec: LoRASpec, task: Literal["CAUSAL_LM", "FEATURE_EXTRACTION"]) -> LoraConfig:

@@ -19,7 +19,9 @@ from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
 from rairl_lightning import components
+from rairl_lightning.algorithms import GRPO
 from rairl_lightning.algorithms.phases import Warmup
+from rairl_lightning.algorithms.rounds import RoundsModule
 from rairl_lightning.callbacks import DiscriminatorProbe
 from rairl_lightning.components import (
     Advantage,
@@ -116,7 +118,7 @@ MIXES = [
 ]
 
 
-def from_yaml(text: str, folder: Path, base: Path) -> RAIRL:
+def from_yaml(text: str, folder: Path, base: Path, algorithm: type[RoundsModule] = RAIRL) -> Any:
     two = "\n              class_path: rairl_lightning.models.TwoHeads" if "C.TwoHead" in text else None
     file = folder / "model.yaml"
     file.write_text(
@@ -129,12 +131,12 @@ def from_yaml(text: str, folder: Path, base: Path) -> RAIRL:
         sampler: {{class_path: rairl_lightning.rollouts.HFSampler, init_args: {{max_new_tokens: 20}}}}
         group_size: 3
         rounds: 2
-        warmup: {{updates: 0}}
+        {"warmup: {updates: 0}" if algorithm is RAIRL else ""}
         """
         + inspect.cleandoc(text).replace("C.", "rairl_lightning.components.").replace("\n", "\n        ")
     )
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(RAIRL, "model", fail_untyped=False)
+    parser.add_class_arguments(algorithm, "model", fail_untyped=False)
     config = parser.parse_object({"model": jsonargparse.Namespace(yaml.safe_load(inspect.cleandoc(file.read_text())))})
     return parser.instantiate_classes(config).model
 
@@ -152,10 +154,36 @@ def test_two_rounds_with_parts_from_yaml(base: Path, tmp_path: Path, text: str) 
     assert trainer.logger.having("sampler/gap_max")[-1] < 1e-4, "sampler and trainer agree in float32"
 
 
+GRPO_MIXES = [
+    """
+    verifier: {class_path: C.AnswerAndFormat, init_args: {answer: 2.0, format: 0.5}}
+    advantage: {class_path: C.RewardToGo}
+    sampler_correction: {class_path: C.TruncatedImportance}
+    policy_loss: {class_path: C.SequenceSurrogate}
+    """,
+    """
+    verifier: {class_path: C.AnswerAndFormat}
+    reward_penalty: {class_path: C.KLInReward}
+    advantage: {class_path: C.SegmentBonus, init_args: {signal: {class_path: C.Level}}}
+    policy_loss: {class_path: C.ClippedSurrogate, init_args: {kl_coef: 0, normalisation: {class_path: C.TokenMean}}}
+    """,
+]
+
+
+@pytest.mark.parametrize("text", GRPO_MIXES)
+def test_two_rounds_of_grpo_with_parts_from_yaml(base: Path, tmp_path: Path, text: str) -> None:
+    module = from_yaml(text, tmp_path, base, GRPO)
+    before = started(module)
+    fit(module, tmp_path)
+    after = gates.weights(module)
+    assert module.clock.round == 2 and all(bool(torch.isfinite(tensor).all()) for tensor in after.values())
+    assert gates.largest_difference(before, after) > 0
+
+
 def test_every_component_is_in_a_mix() -> None:
     classes = [getattr(components, name) for name in components.__all__]
     concrete = {c.__name__ for c in classes if issubclass(c, ABC) and not inspect.isabstract(c)}
-    assert concrete == set(re.findall(r"C\.(\w+)", " ".join(MIXES)))
+    assert concrete == set(re.findall(r"C\.(\w+)", " ".join(MIXES + GRPO_MIXES)))
 
 
 # --- Reductions ---------------------------------------------------------------------------------------------------
@@ -186,12 +214,12 @@ def spec(base: Path, head: HeadSpec = ExpectationHead(8), attention: str | None 
     return FullFineTuning(BackboneSpec(str(base), attn_implementation=attention), head)
 
 
-def started(module: RAIRL) -> dict[str, Tensor]:
+def started(module: RoundsModule) -> dict[str, Tensor]:
     module.configure_model()
     return gates.weights(module)
 
 
-def fit(module: RAIRL, folder: Path, callbacks: Any = (), **settings: Any) -> Any:
+def fit(module: RoundsModule, folder: Path, callbacks: Any = (), **settings: Any) -> Any:
     trainer = gates.trainer(folder, callbacks, **settings)
     trainer.fit(module, datamodule=gates.data())
     return trainer

@@ -83,6 +83,7 @@ REFERENCES = {
         "truncated_importance gap_statistics TruncatedImportance Uncorrected"
     ),
     f"{COMPONENTS}policy_equations.py::test_the_objective_agrees_with_the_equation": "surrogate_objective",
+    f"{COMPONENTS}verifiers.py::test_the_reward_agrees_with_the_sum": "AnswerAndFormat",
     f"{MODELS}heads.py::test_the_linear_head_agrees_with_its_equation": "LinearHead",
     f"{MODELS}heads.py::test_the_expectation_head_agrees_with_its_equation": "ExpectationHead",
     f"{MODELS}heads.py::test_two_heads_agree_with_their_equations": "TwoHeads",

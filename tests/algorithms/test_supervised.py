@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from rairl_lightning.algorithms.phases import Clock, Phase, SFTInitialisation, Warmup
-from rairl_lightning.algorithms.sft import BestEpoch, sft_for, sft_losses
+from rairl_lightning.algorithms.supervised import BestEpoch, sft_for, sft_losses
 from rairl_lightning.errors import ConfigError
 from rairl_lightning.types import TokenBatch
 
@@ -38,6 +39,21 @@ def test_the_loss_is_the_mean_over_completion_tokens(pair: Any, max_tokens: int)
         total = sum(sft_losses(pair.policy, tokens, max_tokens))
     assert float(total) == pytest.approx(float(expected), abs=1e-5)
     assert float(with_prompt) != pytest.approx(float(expected), abs=1e-5), "negative control: the prompt is not learnt"
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_padding_changes_nothing(pair: Any, side: str) -> None:
+    rows = experts(pair).traces()
+    longer = replace(rows[0], prompt_ids=[*rows[0].prompt_ids] * 3)  # the other three are padded to its length
+    padded = TokenBatch.from_traces([*rows, longer], pair.codec.pad_id, side=side)
+    padded = replace(padded, completion_mask=padded.completion_mask & torch.tensor([[True]] * 3 + [[False]]))
+    with torch.no_grad():
+        plain, other = (float(sum(sft_losses(pair.policy, one, 10_000))) for one in (experts(pair), padded))
+        read = padded.attention_mask & (padded.position_ids > 0)  # nothing predicts a first token
+        learnt = replace(padded, completion_mask=read & torch.tensor([[True]] * 3 + [[False]]))
+        with_prompt = float(sum(sft_losses(pair.policy, learnt, 10_000)))
+    assert other == pytest.approx(plain, abs=1e-5)
+    assert with_prompt != pytest.approx(plain, abs=1e-5), "negative control: a mask that holds the prompt"
 
 
 def test_training_stops_when_the_time_is_over(base: Path) -> None:
