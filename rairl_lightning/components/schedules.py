@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from rairl_lightning.errors import ConfigError
+from rairl_lightning.functional._checks import check_number
 
 
 class Schedule(ABC):
@@ -27,6 +28,9 @@ class Constant(Schedule):
 
     warmup_updates: int = 0
     """Updates until the full learning rate is reached, >= 0."""
+
+    def __post_init__(self) -> None:
+        check_number("warmup_updates", self.warmup_updates, at_least=0)
 
     def factor(self, update: int, total: int) -> float:
         """``min(1, (update + 1) / warmup_updates)``."""

@@ -113,7 +113,6 @@ def test_the_constant_agrees_with_its_equation():
     assert Constant(4).factor(1, 10) != Constant(5).factor(1, 10)  # control
 
 
-@pytest.mark.xfail(strict=True, reason="Constant has no __post_init__: the learning rate is multiplied with -2")
 def test_a_warm_up_of_fewer_than_no_updates_is_refused():
     """``warmup_updates: -3`` climbs the loss: the factor at update 5 is -2, and its docstring says >= 0."""
     with pytest.raises(ConfigError, match="warmup_updates"):

@@ -119,7 +119,6 @@ def test_an_entropy_bonus_agrees_with_the_equation(case):
     assert loss == pytest.approx(reference.pairwise(*arrays, RIVALS.numpy(), 0.1) - 0.3 * bonus, **CLOSE)
 
 
-@pytest.mark.xfail(strict=True, reason="the bonus leaves out the classes' shares: EntropyBonus gets the bare weights")
 def test_an_entropy_bonus_weighs_positions_as_its_loss_does(case):
     """Its docstring: positions weigh as in that loss. With p = 0.3 the positives' entropy is to weigh 0.3 too."""
     arrays = [x.numpy() for x in case]

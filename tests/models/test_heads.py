@@ -169,7 +169,6 @@ def test_two_heads_agree_with_their_equations(side):
             np.testing.assert_allclose(found, expected[:, ::-1], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.xfail(strict=True, reason="the first real token multiplies its embedding with a state of the padding")
 def test_the_first_token_reads_no_padding():
     """A prompt of one token is the state s_0 of a two-head critic: its potential is read, and paid."""
     head = drawn(TwoHeads(LinearHead(), ExpectationHead(4)).build(H))
