@@ -25,12 +25,12 @@ _NO_NAME = """
     while who why will with yes you your
 """
 _NO_TERM = """
-    advance anyone average become becomes choose chooses close closes combine consist consists control decide decides
-    decline decompose decomposes decrease decreases define definite despite determine diagnose disclose discloses discuss
-    divide divides encourage enhance enhances ensure everyone examine exist exists favorite impose increase increases
-    infinite inside insist insists invite invites manage manages mature measure million billion numerous obvious online
-    opposite outside overcome persist previous propose proposes provide provides purchase purchases release releases
-    resist secure someone suppose various versus welcome worldwide write writes
+    advance anyone average become becomes choose chooses close closes combine consist consists control decide
+    decides decline decompose decomposes decrease decreases define definite despite determine diagnose disclose
+    discloses discuss divide divides encourage enhance enhances ensure everyone examine exist exists favorite impose
+    increase increases infinite inside insist insists invite invites manage manages mature measure million billion
+    numerous obvious online opposite outside overcome persist previous propose proposes provide provides purchase
+    purchases release releases resist secure someone suppose various versus welcome worldwide write writes
 """
 _DAYS_AND_MONTHS = """
     Monday Tuesday Wednesday Thursday Friday Saturday Sunday January February March April May June July August
@@ -40,9 +40,9 @@ _NO_UNITS, _NO_NAMES, _NO_TERMS, _CALENDAR = (
     frozenset(words.split()) for words in (_NO_UNIT, _NO_NAME, _NO_TERM, _DAYS_AND_MONTHS)
 )
 _NOUN_ENDINGS = """
-    age ance ancy ane ary ase cin cyte ectomy ence ency ene gen gin gram graphy ia ics ide ine ion ism ist ite itis ity
-    ium lin ment min ness nin oid ol ole oma ome one opathy ose osis otomy ous parents pathy phil phy ship sis tin tor ule
-    ure us virus xin ysis
+    age ance ancy ane ary ase cin cyte ectomy ence ency ene gen gin gram graphy ia ics ide ine ion ism ist ite itis
+    ity ium lin ment min ness nin oid ol ole oma ome one opathy ose osis otomy ous parents pathy phil phy ship sis
+    tin tor ule ure us virus xin ysis
 """
 _ENDING = re.compile(rf"({'|'.join(sorted(_NOUN_ENDINGS.split(), key=len, reverse=True))})s?\Z")
 _LONG = 6
