@@ -61,7 +61,7 @@ class CosineWithWarmup(Schedule):
 
     def factor(self, update: int, total: int) -> float:
         """``floor + (1 - floor) · ½(1 + cos π·progress)`` after the warm-up."""
-        warm = math.ceil(self.warmup * total)
+        warm = math.ceil(self.warmup * total - 1e-9)  # 0.1 * 70 is a little more than 7
         if update < warm:
             return (update + 1) / warm
         progress = min(1.0, (update - warm) / max(1, total - warm))

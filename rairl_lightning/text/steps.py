@@ -99,6 +99,6 @@ def _is_abbreviation(before: str, behind: str) -> bool:
     if match is None:
         return False
     word = match.group().strip("(\"'*").lower()
-    if behind.islower() and word in _SMALL_FOLLOWS or behind.isdigit() and word in _NUMBER_FOLLOWS:
+    if (behind.islower() and word in _SMALL_FOLLOWS) or (behind.isdigit() and word in _NUMBER_FOLLOWS):
         return True
     return word in _ABBREVIATIONS or bool(_INITIAL_OR_DOTTED.match(match.group()))

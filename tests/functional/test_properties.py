@@ -221,6 +221,31 @@ def test_long_traces_are_finite_and_right(name):
         torch.testing.assert_close(1.001 * out, out, rtol=1e-4, atol=1e-5 * float(size))
 
 
+ROUNDED_MORE = {"discounted_to_go", "kl_k3", "policy", "gap"}  # at every token, or in an exponent; the others once
+
+
+@pytest.mark.parametrize("name", [*TOKENS, *TRACES, *TOTALS])
+def test_long_traces_in_bfloat16_are_finite_and_near(name):
+    """Logits and log-probabilities of a model in bfloat16, as they come: no sum of 4096 may stall or overflow."""
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.ones(4, 4096, dtype=torch.bool)
+    mask[:, 0], mask[1, 3000:] = False, False
+    draws = [(3 * torch.randn(4, 4096, generator=generator)).bfloat16() for _ in range(3)]
+    ends = torch.rand(4, 4096, generator=generator) < 0.05
+    coarse = Case(mask, ends, *draws, torch.tensor([True, False, False, True]))
+    fine = replace(coarse, **{name: getattr(coarse, name).double() for name in ("first", "second", "third")})
+    function = {**TOKENS, **TRACES, **TOTALS}[name]
+    leaf = coarse.first.clone().requires_grad_()
+    out, exact = function(replace(coarse, first=leaf)), function(fine).double()
+    if out.requires_grad:
+        assert torch.autograd.grad(out.float().sum(), leaf)[0].isfinite().all()
+    scale = float(exact.abs().max())
+    close = {"rtol": 0.02, "atol": (0.1 if name in ROUNDED_MORE else 0.02) * scale}
+    torch.testing.assert_close(out.detach().double(), exact, **close)
+    with pytest.raises(AssertionError):  # control
+        torch.testing.assert_close(1.2 * out.detach().double() + 0.2 * scale, exact, **close)
+
+
 def test_read_outs_move_with_the_padding(case):
     """Columns, so they shift; pointing nowhere stays."""
     for read_out in (f.largest_drop, f.lowest_score):
