@@ -23,7 +23,6 @@ from rairl_lightning.components import (
 from rairl_lightning.functional import (
     bernoulli_entropy,
     class_shares,
-    discriminator_bce,
     discriminator_statistics,
     hinge_losses,
     pair_weights,
@@ -139,8 +138,6 @@ def test_parts_agree_with_the_equations(case, per_trace):
     assert found == pytest.approx(reference.statistics(*arrays, per_trace), **CLOSE)
     assert found != pytest.approx(reference.statistics(*arrays, not per_trace), **CLOSE)  # control
     bce = partial(reference.bce, smoothing=0.2)
-    value = reference.class_mean(bce, *arrays, 0.5, per_trace)
-    assert discriminator_bce(logits, labels, grid, weights, 0.2).item() == pytest.approx(value, **CLOSE)
     functions = {
         "bce": (smoothed_bce(logits, labels, 0.2), bce),
         "wasserstein": (wasserstein_losses(logits, labels), reference.wasserstein),

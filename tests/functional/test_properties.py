@@ -114,11 +114,11 @@ OF_ROUND = {  # [N], with a total over the round
     "class_shares": lambda c: f.class_shares(c.labels, 0.3),
 }
 TOTALS = {  # scalars
-    "discriminator_bce": lambda c: f.discriminator_bce(
-        c.first, c.labels, c.grid, f.per_trace_weights(c.labels, c.positions), 0.1
+    "discriminator": lambda c: f.weighted_grid_sum(
+        f.smoothed_bce(c.first, c.labels, 0.1), c.grid, f.per_trace_weights(c.labels, c.positions)
     ),
-    "policy": lambda c: f.clipped_surrogate_objective(
-        c.first, c.second, c.third, c.third, f.trace_mean_weights(c.mask), kl_coef=0.1
+    "policy": lambda c: f.surrogate_objective(
+        f.clipped_surrogate(c.first, c.second, c.third), c.first, c.third, f.trace_mean_weights(c.mask), kl_coef=0.1
     )[0],
     "gap": lambda c: torch.stack(list(f.gap_statistics(c.first, c.second, c.mask).values())),
     "statistics": lambda c: torch.stack(
