@@ -54,6 +54,18 @@ class DiscriminatorLoss(ABC):
             ``[N]`` float32, to be sliced along with the rows.
         """
 
+    def position_weights(self, labels_expert_is_one_N: Tensor, weights_N: Tensor) -> Tensor:
+        """What one scored position of each trace counts in the loss: its weight times its class's share.
+
+        Args:
+            labels_expert_is_one_N: ``[N]`` bool.
+            weights_N: ``[N]``, these rows of :meth:`trace_weights`.
+
+        Returns:
+            ``[N]``; the weights themselves in a loss whose classes have no shares of their own.
+        """
+        return weights_N
+
     def micro_batches(self, lengths_N: Tensor, rivals_N: Tensor | None, max_tokens: int) -> list[Tensor]:
         """Rows of each micro-batch of an update; a loss that compares traces keeps those it compares together.
 

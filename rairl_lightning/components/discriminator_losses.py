@@ -58,6 +58,10 @@ class PositionLoss(DiscriminatorLoss):
         """``[N]`` weights over a whole update, before the classes' shares."""
         return self.reduction(labels_expert_is_one_N, positions_N)
 
+    def position_weights(self, labels_expert_is_one_N: Tensor, weights_N: Tensor) -> Tensor:
+        """``[N]`` weights with the classes' shares."""
+        return weights_N * class_shares(labels_expert_is_one_N, self.expert_share)
+
     def __call__(
         self,
         logits_expert_is_high_NT: Tensor,
@@ -68,9 +72,7 @@ class PositionLoss(DiscriminatorLoss):
     ) -> Tensor:
         """Scalar share of one micro-batch."""
         losses_NT = self.losses(logits_expert_is_high_NT, labels_expert_is_one_N)
-        return weighted_grid_sum(
-            losses_NT, grid_NT, weights_N * class_shares(labels_expert_is_one_N, self.expert_share)
-        )
+        return weighted_grid_sum(losses_NT, grid_NT, self.position_weights(labels_expert_is_one_N, weights_N))
 
 
 @dataclass(frozen=True)
@@ -218,6 +220,10 @@ class EntropyBonus(DiscriminatorLoss):
         """``[N]`` the loss's weights."""
         return self.loss.trace_weights(labels_expert_is_one_N, positions_N, rivals_N)
 
+    def position_weights(self, labels_expert_is_one_N: Tensor, weights_N: Tensor) -> Tensor:
+        """``[N]`` the loss's, so that bonuses may be stacked."""
+        return self.loss.position_weights(labels_expert_is_one_N, weights_N)
+
     def micro_batches(self, lengths_N: Tensor, rivals_N: Tensor | None, max_tokens: int) -> list[Tensor]:
         """As the loss wants them."""
         return self.loss.micro_batches(lengths_N, rivals_N, max_tokens)
@@ -232,4 +238,6 @@ class EntropyBonus(DiscriminatorLoss):
     ) -> Tensor:
         """Scalar share of one micro-batch."""
         loss = self.loss(logits_expert_is_high_NT, labels_expert_is_one_N, grid_NT, weights_N, rivals_N)
-        return loss - self.coef * weighted_grid_sum(bernoulli_entropy(logits_expert_is_high_NT), grid_NT, weights_N)
+        entropies_NT = bernoulli_entropy(logits_expert_is_high_NT)
+        counted_N = self.position_weights(labels_expert_is_one_N, weights_N)
+        return loss - self.coef * weighted_grid_sum(entropies_NT, grid_NT, counted_N)

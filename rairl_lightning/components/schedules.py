@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from rairl_lightning.errors import ConfigError
+from rairl_lightning.functional._checks import check_number
 
 
 class Schedule(ABC):
@@ -27,6 +28,9 @@ class Constant(Schedule):
 
     warmup_updates: int = 0
     """Updates until the full learning rate is reached, >= 0."""
+
+    def __post_init__(self) -> None:
+        check_number("warmup_updates", self.warmup_updates, at_least=0)
 
     def factor(self, update: int, total: int) -> float:
         """``min(1, (update + 1) / warmup_updates)``."""
@@ -57,7 +61,7 @@ class CosineWithWarmup(Schedule):
 
     def factor(self, update: int, total: int) -> float:
         """``floor + (1 - floor) · ½(1 + cos π·progress)`` after the warm-up."""
-        warm = math.ceil(self.warmup * total)
+        warm = math.ceil(self.warmup * total - 1e-9)  # 0.1 * 70 is a little more than 7
         if update < warm:
             return (update + 1) / warm
         progress = min(1.0, (update - warm) / max(1, total - warm))

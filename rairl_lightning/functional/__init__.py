@@ -18,7 +18,6 @@ from rairl_lightning.functional.adversarial import (
 from rairl_lightning.functional.batching import local_rivals, paired_budget_split, token_budget_split
 from rairl_lightning.functional.bootstrap import ConfidenceInterval, bootstrap_interval, paired_bootstrap
 from rairl_lightning.functional.discriminator import (
-    discriminator_bce,
     discriminator_statistics,
     per_position_weights,
     per_trace_weights,
@@ -50,7 +49,6 @@ from rairl_lightning.functional.logistic import logistic_scores, ridge_logistic
 from rairl_lightning.functional.logprobs import TokenStatistics, gathered_logprobs
 from rairl_lightning.functional.masking import masked_mean, masked_std, masked_sum
 from rairl_lightning.functional.policy_loss import (
-    clipped_surrogate_objective,
     constant_length_weights,
     surrogate_objective,
     token_mean_weights,
@@ -93,12 +91,10 @@ __all__ = [
     "chance",
     "class_shares",
     "clipped_surrogate",
-    "clipped_surrogate_objective",
     "clustered_variance",
     "constant_length_weights",
     "directional_squares",
     "discounted_to_go",
-    "discriminator_bce",
     "discriminator_statistics",
     "gap_statistics",
     "gathered_logprobs",

@@ -76,35 +76,6 @@ def smoothed_bce(logits_expert_is_high: Tensor, labels_expert_is_one: Tensor, la
     return binary_cross_entropy_with_logits(logits, targets, reduction="none")
 
 
-def discriminator_bce(
-    logits_expert_is_high: Tensor,
-    labels_expert_is_one: Tensor,
-    grid: Tensor,
-    weights: Tensor,
-    label_smoothing: float,
-) -> Tensor:
-    """Share of one micro-batch in the discriminator's loss.
-
-    ``L_D = ½ mean_pos BCE(d, 1-ε) + ½ mean_neg BCE(d, ε) = Σ_n w_n Σ_{t in grid} BCE(d_nt, y_n)``
-
-    Args:
-        logits_expert_is_high: ``[N, T]``.
-        labels_expert_is_one: ``[N]`` bool.
-        grid: ``[N, T]`` bool, scored positions.
-        weights: ``[N]`` from :func:`per_trace_weights` or :func:`per_position_weights` over the *whole* update.
-        label_smoothing: ε in [0, 0.5).
-
-    Returns:
-        A scalar; the micro-batches' scalars add up to the whole.
-
-    Raises:
-        ConfigError: ε is out of range.
-        DataError: the shapes differ.
-    """
-    losses = smoothed_bce(logits_expert_is_high, labels_expert_is_one, label_smoothing)
-    return (weights * masked_sum(losses, grid, dim=1)).sum()
-
-
 @torch.no_grad()
 def discriminator_statistics(
     logits_expert_is_high: Tensor, labels_expert_is_one: Tensor, grid: Tensor, weights: Tensor

@@ -12,7 +12,7 @@ from rairl_lightning.errors import ConfigError
 from rairl_lightning.functional._checks import check_number
 from rairl_lightning.functional.divergence import kl_k3
 from rairl_lightning.functional.masking import masked_sum
-from rairl_lightning.functional.surrogates import Surrogate, clipped_surrogate
+from rairl_lightning.functional.surrogates import Surrogate
 
 
 def trace_mean_weights(completion_mask: Tensor) -> Tensor:
@@ -95,19 +95,3 @@ def surrogate_objective(
     sums = {name: masked_sum(weights * term, counts) for name, term in terms.items()}
     loss = sums["surrogate"] + (kl_coef * sums["kl"] if "kl" in sums else 0)
     return loss, {"weight": weights.sum(), **{name: value.detach() for name, value in sums.items()}}
-
-
-def clipped_surrogate_objective(
-    logprobs: Tensor,
-    old_logprobs: Tensor,
-    reference_logprobs: Tensor | None,
-    advantages: Tensor,
-    weights: Tensor,
-    *,
-    epsilon: float = 0.2,
-    epsilon_high: float | None = None,
-    kl_coef: float = 0.01,
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """:func:`surrogate_objective` of the :func:`clipped_surrogate` with k3; arguments, result and errors as there."""
-    surrogate = clipped_surrogate(logprobs, old_logprobs, advantages, epsilon, epsilon_high)
-    return surrogate_objective(surrogate, logprobs, reference_logprobs, weights, kl_coef=kl_coef)

@@ -153,7 +153,9 @@ class _Expectation(nn.Module):
         hidden_NTH, tokens, spec = _unit(inputs.hidden_NTH), inputs.tokens, self.spec
         features = [hidden_NTH] if spec.use_hidden else []
         if spec.use_product:
-            before_NTH = F.pad(hidden_NTH[:, :-1], (0, 0, 1, 0))
+            # The first token has no state before it on either padding side: padding says nothing of the trace.
+            read_NTH = hidden_NTH.masked_fill(~tokens.attention_mask.unsqueeze(-1), 0.0)
+            before_NTH = F.pad(read_NTH[:, :-1], (0, 0, 1, 0))
             features.append(before_NTH * _unit(inputs.embedding(tokens.input_ids).float()))
         if spec.needs_lm_head:
             logprobs_NT = gathered_logprobs(

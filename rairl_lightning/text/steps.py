@@ -8,14 +8,22 @@ from rairl_lightning.text.chat import ANSWER_CLOSE, ANSWER_OPEN, TAG
 LONG_LINE = 160
 """Characters beyond which a line is a paragraph and is split into its sentences."""
 
-_LINE = re.compile(r"[^\r\n]+")
-_SENTENCE_END = re.compile(r"""[.!?]["'”’)\]]*(?=\s)""")
+_LINE = re.compile(r"[^\n\v\f\r\x1c-\x1e\x85\u2028\u2029]+")  # as str.splitlines does
+_SENTENCE_END = re.compile(r"""[.!?…]["'”’)\]*_$]*(?=\s)|[。！？]["'”’)」』]*""")
 _LAST_WORD = re.compile(r"\S+\Z")
 _INITIAL_OR_DOTTED = re.compile(r"[\W_]*(?:[A-Z]|[^\W\d_](?:\.[^\W\d_])+)\Z")
 _MARKER = re.compile(r"(?:\A|:)[\s(*#-]*[0-9]{1,3}\Z")
 _SHORT = "al approx ca cf dept dr eq eqs etc fig figs jr mr mrs ms pp prof sr st vs"
-_ABBREVIATIONS = frozenset(_SHORT.split())
+# Abbreviations that may also end a sentence: what follows tells.
+_BEFORE_SMALL = "co corp ft gal hr hrs in inc lb lbs ltd max mi min mins oz sec sq yd yr yrs"
+_BEFORE_NUMBERS = "apr art aug ch dec feb jan jul jun mar no nos nov oct sep sept vol"
+_ABBREVIATIONS, _SMALL_FOLLOWS, _NUMBER_FOLLOWS = (
+    frozenset(words.split()) for words in (_SHORT, _BEFORE_SMALL, _BEFORE_NUMBERS)
+)
+_FACTORIAL = re.compile(r"(?:[0-9)]|(?<!\w)[A-Za-z])\Z")
+_QUOTED = frozenset("\"'”’")
 _LOOKBACK = 24
+_LOOKAHEAD = 8
 
 
 def step_spans(text: str) -> list[tuple[int, int]]:
@@ -66,14 +74,31 @@ def _sentence_ends(text: str, start: int, end: int) -> Iterator[int]:
     left = start
     for mark in _SENTENCE_END.finditer(text, start, end):
         before = text[max(left, mark.start() - _LOOKBACK) : mark.start()]
-        if text[mark.start()] == "." and (_is_abbreviation(before) or _MARKER.search(before)):
-            continue
-        left = mark.end()
-        yield left
+        behind = text[mark.end() : min(end, mark.end() + _LOOKAHEAD)].lstrip()[:1]
+        if not _goes_on(before, mark.group(), behind):
+            left = mark.end()
+            yield left
 
 
-def _is_abbreviation(before: str) -> bool:
-    word = _LAST_WORD.search(before)
-    if word is None:
+def _goes_on(before: str, mark: str, behind: str) -> bool:
+    """Whether the sentence goes on after a mark that may end one; ``behind`` is the next character."""
+    if mark[0] == ".":
+        return _is_abbreviation(before, behind) or bool(_MARKER.search(before)) or _is_dots(before, mark, behind)
+    if mark[0] == "!" and _FACTORIAL.search(before):
+        return not behind.isupper()
+    return _is_dots(before, mark, behind)
+
+
+def _is_dots(before: str, mark: str, behind: str) -> bool:
+    """``Hmm... so`` and ``"Stop!" cried``: dots or a quotation, and no capital behind them."""
+    return behind.islower() and (mark[0] == "…" or before.endswith(".") or mark[-1] in _QUOTED)
+
+
+def _is_abbreviation(before: str, behind: str) -> bool:
+    match = _LAST_WORD.search(before)
+    if match is None:
         return False
-    return word.group().strip("(\"'*").lower() in _ABBREVIATIONS or bool(_INITIAL_OR_DOTTED.match(word.group()))
+    word = match.group().strip("(\"'*").lower()
+    if (behind.islower() and word in _SMALL_FOLLOWS) or (behind.isdigit() and word in _NUMBER_FOLLOWS):
+        return True
+    return word in _ABBREVIATIONS or bool(_INITIAL_OR_DOTTED.match(match.group()))

@@ -106,6 +106,13 @@ def test_the_cosine_agrees_with_its_equation(warmup, floor):
     assert schedule.factor(1, 0) == floor, "past the end of nothing"
 
 
+def test_a_share_of_the_updates_is_rounded_as_written():
+    """0.1 · 70 is 7.000000000000001 in floats: seven updates, not eight; a fraction of an update counts as one."""
+    for share, total, warm in ((0.1, 70, 7), (0.1, 71, 8), (0.07, 100, 7)):
+        factors = [CosineWithWarmup(share).factor(update, total) for update in range(total)]
+        assert factors.index(1.0) == warm - 1 and factors[warm - 1 : warm + 1] == [1.0, 1.0], (share, total)
+
+
 def test_the_constant_agrees_with_its_equation():
     for warm in (0, 1, 4):
         found = [Constant(warm).factor(update, 10) for update in range(7)]
@@ -113,7 +120,6 @@ def test_the_constant_agrees_with_its_equation():
     assert Constant(4).factor(1, 10) != Constant(5).factor(1, 10)  # control
 
 
-@pytest.mark.xfail(strict=True, reason="Constant has no __post_init__: the learning rate is multiplied with -2")
 def test_a_warm_up_of_fewer_than_no_updates_is_refused():
     """``warmup_updates: -3`` climbs the loss: the factor at update 5 is -2, and its docstring says >= 0."""
     with pytest.raises(ConfigError, match="warmup_updates"):

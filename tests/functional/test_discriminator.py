@@ -6,12 +6,12 @@ import torch
 
 from rairl_lightning.errors import ConfigError
 from rairl_lightning.functional import (
-    discriminator_bce,
     discriminator_statistics,
     per_position_weights,
     per_trace_weights,
     reward_grid,
     smoothed_bce,
+    weighted_grid_sum,
 )
 
 WEIGHTS = [per_trace_weights, per_position_weights]
@@ -24,9 +24,13 @@ def case(generator, ragged):
     return logits, torch.tensor([1, 1, 0, 0, 0, 0, 0, 0]).bool(), grid
 
 
+def bce(logits, labels, grid, weights, smoothing):
+    return weighted_grid_sum(smoothed_bce(logits, labels, smoothing), grid, weights)
+
+
 def loss_of(case, weigh, smoothing=0.1):
     logits, labels, grid = case
-    return discriminator_bce(logits, labels, grid, weigh(labels, grid.sum(1)), smoothing)
+    return bce(logits, labels, grid, weigh(labels, grid.sum(1)), smoothing)
 
 
 @pytest.mark.parametrize("weigh", WEIGHTS)
@@ -60,7 +64,7 @@ def test_micro_batches_add_up_to_the_whole(case, weigh):
 
     def loss_and_gradient(parts, weights_of):
         leaf = logits.clone().requires_grad_()
-        loss = sum(discriminator_bce(leaf[p], labels[p], grid[p], weights_of(p), 0.1) for p in parts)
+        loss = sum(bce(leaf[p], labels[p], grid[p], weights_of(p), 0.1) for p in parts)
         return loss.detach(), torch.autograd.grad(loss, leaf)[0]
 
     whole = loss_and_gradient([torch.arange(8)], lambda p: weights[p])

@@ -7,11 +7,11 @@ import torch
 from rairl_lightning.errors import ConfigError
 from rairl_lightning.functional import (
     clipped_surrogate,
-    clipped_surrogate_objective,
     constant_length_weights,
     kl_k1,
     kl_k2,
     kl_k3,
+    surrogate_objective,
     token_mean_weights,
     trace_mean_weights,
 )
@@ -34,9 +34,14 @@ def case(generator, ragged):
     return mask, logprobs, logprobs + 0.3 * draw(), logprobs + 0.3 * draw(), draw()
 
 
+def clipped_objective(logprobs, old, ref, advantages, weights, epsilon=0.2, epsilon_high=None, kl_coef=0.01):
+    surrogate = clipped_surrogate(logprobs, old, advantages, epsilon, epsilon_high)
+    return surrogate_objective(surrogate, logprobs, ref, weights, kl_coef=kl_coef)
+
+
 def objective(case, weights, **settings):
     _, logprobs, old, ref, advantages = case
-    return clipped_surrogate_objective(logprobs, old, ref, advantages, weights, **settings)
+    return clipped_objective(logprobs, old, ref, advantages, weights, **settings)
 
 
 @pytest.mark.parametrize("name", NORMALISATIONS)
@@ -111,7 +116,7 @@ def test_micro_batches_add_up_to_the_whole(case, name):
 
     def totals(parts, weights_of):
         leaf = logprobs.clone().requires_grad_()
-        outputs = [clipped_surrogate_objective(leaf[p], *(x[p] for x in rest), weights_of(p)) for p in parts]
+        outputs = [clipped_objective(leaf[p], *(x[p] for x in rest), weights_of(p)) for p in parts]
         loss = sum(loss for loss, _ in outputs)
         statistics = {key: sum(out[key] for _, out in outputs).double() for key in outputs[0][1]}
         return loss.detach(), torch.autograd.grad(loss, leaf)[0], statistics
@@ -140,7 +145,7 @@ def test_gradcheck(case):
     leaf = case[1][:3].clone().requires_grad_()
 
     def compute(logprobs):
-        return clipped_surrogate_objective(logprobs, *(x[:3] for x in case[2:]), weights[:3])[0]
+        return clipped_objective(logprobs, *(x[:3] for x in case[2:]), weights[:3])[0]
 
     assert torch.autograd.gradcheck(compute, (leaf,))
 
@@ -158,7 +163,7 @@ def test_extreme_ratios_stay_finite():
     leaf = torch.full((1, 4096), -1e4, requires_grad=True)
     for old, advantage in ((-2e4, 1.0), (-2e4, -1.0), (0.0, 1.0), (0.0, -1.0)):
         other = torch.full_like(mask, old, dtype=torch.float32)
-        loss, statistics = clipped_surrogate_objective(
+        loss, statistics = clipped_objective(
             leaf, other, other, torch.full_like(other, advantage), trace_mean_weights(mask)
         )
         (gradient,) = torch.autograd.grad(loss, leaf)
@@ -169,7 +174,7 @@ def test_reference_is_needed_exactly_when_it_counts(case):
     mask, logprobs, old, _, advantages = case
     weights = trace_mean_weights(mask)
     with pytest.raises(ConfigError, match="no reference"):
-        clipped_surrogate_objective(logprobs, old, None, advantages, weights, kl_coef=0.1)
-    without, statistics = clipped_surrogate_objective(logprobs, old, None, advantages, weights, kl_coef=0.0)
+        clipped_objective(logprobs, old, None, advantages, weights, kl_coef=0.1)
+    without, statistics = clipped_objective(logprobs, old, None, advantages, weights, kl_coef=0.0)
     assert "kl" not in statistics
     torch.testing.assert_close(without, objective(case, weights, kl_coef=0.0)[0])

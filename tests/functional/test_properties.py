@@ -114,11 +114,11 @@ OF_ROUND = {  # [N], with a total over the round
     "class_shares": lambda c: f.class_shares(c.labels, 0.3),
 }
 TOTALS = {  # scalars
-    "discriminator_bce": lambda c: f.discriminator_bce(
-        c.first, c.labels, c.grid, f.per_trace_weights(c.labels, c.positions), 0.1
+    "discriminator": lambda c: f.weighted_grid_sum(
+        f.smoothed_bce(c.first, c.labels, 0.1), c.grid, f.per_trace_weights(c.labels, c.positions)
     ),
-    "policy": lambda c: f.clipped_surrogate_objective(
-        c.first, c.second, c.third, c.third, f.trace_mean_weights(c.mask), kl_coef=0.1
+    "policy": lambda c: f.surrogate_objective(
+        f.clipped_surrogate(c.first, c.second, c.third), c.first, c.third, f.trace_mean_weights(c.mask), kl_coef=0.1
     )[0],
     "gap": lambda c: torch.stack(list(f.gap_statistics(c.first, c.second, c.mask).values())),
     "statistics": lambda c: torch.stack(
@@ -219,6 +219,31 @@ def test_long_traces_are_finite_and_right(name):
     torch.testing.assert_close(gradient_single, gradient, rtol=1e-4, atol=1e-5 * float(gradient.abs().max()))
     with pytest.raises(AssertionError):  # control
         torch.testing.assert_close(1.001 * out, out, rtol=1e-4, atol=1e-5 * float(size))
+
+
+ROUNDED_MORE = {"discounted_to_go", "kl_k3", "policy", "gap"}  # at every token, or in an exponent; the others once
+
+
+@pytest.mark.parametrize("name", [*TOKENS, *TRACES, *TOTALS])
+def test_long_traces_in_bfloat16_are_finite_and_near(name):
+    """Logits and log-probabilities of a model in bfloat16, as they come: no sum of 4096 may stall or overflow."""
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.ones(4, 4096, dtype=torch.bool)
+    mask[:, 0], mask[1, 3000:] = False, False
+    draws = [(3 * torch.randn(4, 4096, generator=generator)).bfloat16() for _ in range(3)]
+    ends = torch.rand(4, 4096, generator=generator) < 0.05
+    coarse = Case(mask, ends, *draws, torch.tensor([True, False, False, True]))
+    fine = replace(coarse, **{name: getattr(coarse, name).double() for name in ("first", "second", "third")})
+    function = {**TOKENS, **TRACES, **TOTALS}[name]
+    leaf = coarse.first.clone().requires_grad_()
+    out, exact = function(replace(coarse, first=leaf)), function(fine).double()
+    if out.requires_grad:
+        assert torch.autograd.grad(out.float().sum(), leaf)[0].isfinite().all()
+    scale = float(exact.abs().max())
+    close = {"rtol": 0.02, "atol": (0.1 if name in ROUNDED_MORE else 0.02) * scale}
+    torch.testing.assert_close(out.detach().double(), exact, **close)
+    with pytest.raises(AssertionError):  # control
+        torch.testing.assert_close(1.2 * out.detach().double() + 0.2 * scale, exact, **close)
 
 
 def test_read_outs_move_with_the_padding(case):

@@ -27,7 +27,6 @@ REFERENCES = {
     ),
     f"{FUNCTIONAL}logistic.py::test_the_coefficients_are_the_librarys": "ridge_logistic",
     f"{FUNCTIONAL}logprobs.py::test_agrees_with_the_equations": "gathered_logprobs",
-    f"{FUNCTIONAL}policy_loss.py::test_agrees_with_the_equations": "clipped_surrogate_objective",
     f"{FUNCTIONAL}ranking.py::test_pass_at_k_agrees_with_enumeration": "pass_at_k",
     f"{FUNCTIONAL}ranking.py::test_best_of_n_agrees_with_enumeration": "best_of_n",
     f"{FUNCTIONAL}ranking.py::test_votes_agree_with_enumeration": "weighted_vote majority_vote",
@@ -56,7 +55,7 @@ REFERENCES = {
     ),
     f"{COMPONENTS}discriminator_equations.py::test_an_entropy_bonus_agrees_with_the_equation": "EntropyBonus",
     f"{COMPONENTS}discriminator_equations.py::test_parts_agree_with_the_equations": (
-        "per_trace_weights per_position_weights discriminator_statistics discriminator_bce smoothed_bce "
+        "per_trace_weights per_position_weights discriminator_statistics smoothed_bce "
         "wasserstein_losses hinge_losses bernoulli_entropy class_shares weighted_grid_sum"
     ),
     f"{COMPONENTS}penalty_equations.py::test_squared_gradients_agree_with_the_hand_derived": "squared_gradients",

@@ -58,6 +58,8 @@ def test_no_word_is_its_own_opposite(table):
         ("It doesn't fly.", {"It does fly."}),
         ("It isn’t red.", {"It is red."}),
         ("a common sign", {"an uncommon sign"}),
+        ("also known as X", {None}),
+        ("a known drug", {"an unknown drug"}),
         ("Always there", {"Never there"}),
         ("May was it, Will is it", {"May was not it, Will is it", "May was it, Will is not it"}),
         ("The answer is (B).", {None}),
@@ -83,6 +85,12 @@ def test_a_negation_is_added_as_often_as_taken_away():
         ("When the NASA and the ESA met Bob", "NASA flew", {"ESA flew"}),
         ("3 hens lay 4 eggs", "5 hens", {"5 eggs"}),
         ("3 hens lay 4 eggs", "an 8 egg", {None}),  # nothing else in the singular
+        ("3 people, 1 boat, 4 cars", "6 boat trips", {None}),  # half a compound
+        ("3 people, 1 boat, 4 cars", "5 blue cards", {None}),  # an adjective
+        ("3 people, 1 boat, 4 cars", "2 people", {"2 cars"}),  # a plural without an s
+        ("1 hour of rain, 1 boat trip", "1 day for it", {"1 hour for it"}),
+        ("Does dioxide provide a peptide?", "They provide a peptide", {"They provide a dioxide"}),  # a verb
+        ("Of various serous fluids", "a versus b, serous", {None}),
         ("arthritis or dermatitis", "It is arthritis", {"It is dermatitis"}),
         ("arthritis or pneumonia", "It is arthritis", {None}),
         ("Is it hypertension or an infection?", "a hypertension", {"an infection"}),

@@ -6,7 +6,19 @@ import statistics
 from dataclasses import dataclass
 
 import pytest
-from perturbing import KINDS, corruptions, demo, dials, gsm8k, medreason, mmlu_pro, rendered, with_others
+from perturbing import (
+    KINDS,
+    LOCAL,
+    MOVED,
+    corruptions,
+    demo,
+    dials,
+    gsm8k,
+    medreason,
+    mmlu_pro,
+    rendered,
+    with_others,
+)
 
 from rairl_lightning.text.answers import answers_agree
 from rairl_lightning.text.perturbations import BorrowedStep, DirectionFlip, DroppedStep, Negation, Perturbation, Rewrite
@@ -160,6 +172,22 @@ def test_what_must_become_wrong_does_and_what_must_stay_stays(data):
             if made is not None:
                 assert answers_agree(one.answer, made.answer) != kind.changes_answer
                 assert rendered(one) != rendered(made)
+
+
+@pytest.mark.parametrize("data", SETS, ids=named)
+def test_the_span_is_what_changed_and_nothing_before_it_did(data):
+    for kind in KINDS:
+        for one, made in corruptions(kind, data()[60:100]):
+            if made is None:
+                continue
+            before, after, (start, end) = rendered(one), rendered(made), made.span
+            if kind not in MOVED:  # there a step may be missing before the error shows
+                assert before[:start] == after[:start] and (before[start] != after[start] or end == start + 1)
+            if kind in LOCAL:
+                behind = len(before) - (len(after) - end)
+                assert before[behind:] == after[end:]
+                # A pure deletion points at the character behind it; any other span ends with a new one.
+                assert before[start:behind][-1:] != after[end - 1] or end == start + 1
 
 
 @pytest.mark.parametrize("data", SETS, ids=named)

@@ -126,6 +126,16 @@ def test_what_could_stand_here_is_not_borrowed(trace, other):
     assert made == ({"Ann adds 1: 4 + 1 = 5\nAnn adds 1: 4 + 1 = 5"} if trace.startswith("Ann") else set())
 
 
+def test_a_phrase_that_the_others_share_is_not_borrowed():
+    """``Let's think step by step.`` is wrong nowhere; the negative control has it from one trace only."""
+    phrase, others = "Let us think.", [demo(f"Let us think.\nNo. {name}", "5", "q", name) for name in "bc"]
+
+    def lent(lenders):
+        return {phrase in made.reasoning for made in tries(BorrowedStep(), "He buys.", others=lenders) if made}
+
+    assert lent(others) == {False} and True in lent(others[:1])
+
+
 def test_the_borrowed_step_is_the_most_alike_of_a_dozen():
     lent = "Zoe reads quickly.\nZoe reads a very long book about ships and harbours."
     others = [demo(lent, "36", "Zoe", f"{place}") for place in range(9)]

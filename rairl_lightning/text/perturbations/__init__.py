@@ -19,9 +19,9 @@ training questions of GSM8K, on 200 of the built-in dials, and on 500 of MMLU-Pr
 | DroppedStep | a step is missing | kept | where it is missed | .95 | 1 | .09 | 0 |
 | ReorderedSteps | a result is used before it is computed | kept | where it is used | .86 | 1 | .06 | 0 |
 | BorrowedStep | a step of another trace | kept | the step | 1 | 1 | .91 | 1 |
-| WrongEntity | a name, unit or term | kept | it | .94 | 1 | .86 | .88 |
+| WrongEntity | a name, unit or term | kept | it | .91 | 1 | .81 | .88 |
 | DirectionFlip | increase for decrease, … | kept | it | .63 | 1 | .54 | .85 |
-| Negation | a statement is denied, or a denial dropped | kept | it | .66 | 0 | .90 | .98 |
+| Negation | a statement is denied, or a denial dropped | kept | it | .66 | 0 | .89 | .98 |
 | SwappedOption | the conclusion names another option | wrong | its letter or text | 0 | 0 | 1 | 1 |
 """
 

@@ -7,7 +7,10 @@ from rairl_lightning.text.perturbations.base import Solution
 from rairl_lightning.text.perturbations.words import WORD, Site, in_case_of
 
 _NAME = re.compile(r"(?<=[a-z,;] )[A-Z][A-Za-z]+(?:-[A-Z][A-Za-z]+)*\b")
-_UNIT = re.compile(r"(?<![\w.])[0-9][0-9,.]*[\s-]([a-z]{3,})\b")
+# After a number other than 1 a singular is an adjective or half a compound ("5 blue marbles", "4 boat trips"), no unit.
+_PLURAL = r"[a-z]{2,}s|people|children|(?:wo)?men|feet|teeth|mice|[a-z]*fish|sheep"
+_BEHIND_ONE = r"[a-z]{3,}(?=\s*[^\s\w]|\s*\Z|\s+(?:a|and|at|each|for|from|in|is|of|on|per|to|was)\b)"
+_UNIT = re.compile(rf"(?<![\w.])(?:1\s({_BEHIND_ONE})|[0-9][0-9,.]*\s({_PLURAL}))\b")
 _NO_UNIT = """
     about after all and any are because before both but by can during each equals few fewer for from had has have her
     his if into is its left less minus more my not of off on onto or other our over per plus she since some than that
@@ -21,15 +24,25 @@ _NO_NAME = """
     their then there therefore these they this those three thus to two under using was we were what when where which
     while who why will with yes you your
 """
+_NO_TERM = """
+    advance anyone average become becomes choose chooses close closes combine consist consists control decide
+    decides decline decompose decomposes decrease decreases define definite despite determine diagnose disclose
+    discloses discuss divide divides encourage enhance enhances ensure everyone examine exist exists favorite impose
+    increase increases infinite inside insist insists invite invites manage manages mature measure million billion
+    numerous obvious online opposite outside overcome persist previous propose proposes provide provides purchase
+    purchases release releases resist secure someone suppose various versus welcome worldwide write writes
+"""
 _DAYS_AND_MONTHS = """
     Monday Tuesday Wednesday Thursday Friday Saturday Sunday January February March April May June July August
     September October November December
 """
-_NO_UNITS, _NO_NAMES, _CALENDAR = (frozenset(words.split()) for words in (_NO_UNIT, _NO_NAME, _DAYS_AND_MONTHS))
+_NO_UNITS, _NO_NAMES, _NO_TERMS, _CALENDAR = (
+    frozenset(words.split()) for words in (_NO_UNIT, _NO_NAME, _NO_TERM, _DAYS_AND_MONTHS)
+)
 _NOUN_ENDINGS = """
-    age ance ancy ane ary ase cin cyte ectomy ence ency ene gen gin gram graphy ia ics ide ine ion ism ist ite itis ity
-    ium lin ment min ness nin oid ol ole oma ome one opathy ose osis otomy parents pathy phil phy ship sis tin tor ule
-    ure us virus xin ysis
+    age ance ancy ane ary ase cin cyte ectomy ence ency ene gen gin gram graphy ia ics ide ine ion ism ist ite itis
+    ity ium lin ment min ness nin oid ol ole oma ome one opathy ose osis otomy ous parents pathy phil phy ship sis
+    tin tor ule ure us virus xin ysis
 """
 _ENDING = re.compile(rf"({'|'.join(sorted(_NOUN_ENDINGS.split(), key=len, reverse=True))})s?\Z")
 _LONG = 6
@@ -63,7 +76,7 @@ def _names(reasoning: str, prompt: str) -> Iterator[Found]:
 
 
 def _units(reasoning: str) -> Iterator[Found]:
-    return ((match, 1) for match in _UNIT.finditer(reasoning) if match[1] not in _NO_UNITS)
+    return ((match, match.lastindex or 0) for match in _UNIT.finditer(reasoning) if _unit_of(match) not in _NO_UNITS)
 
 
 def _terms(reasoning: str, prompt: str) -> Iterator[Found]:
@@ -78,13 +91,18 @@ def _name_pool(texts: Sequence[str]) -> tuple[str, ...]:
 
 
 def _unit_pool(texts: Sequence[str]) -> tuple[str, ...]:
-    found = (match[1] for text in texts for match in _UNIT.finditer(text))
+    found = (_unit_of(match) for text in texts for match in _UNIT.finditer(text))
     return tuple(unit for unit in dict.fromkeys(found) if unit not in _NO_UNITS)
+
+
+def _unit_of(match: re.Match[str]) -> str:
+    return match[match.lastindex or 0]
 
 
 def _term_pool(texts: Sequence[str]) -> tuple[str, ...]:
     found = (match[0].casefold() for text in texts for match in WORD.finditer(text))
-    return tuple(word for word in dict.fromkeys(found) if len(word) >= _LONG and _ENDING.search(word))
+    terms = (word for word in dict.fromkeys(found) if len(word) >= _LONG and word not in _NO_TERMS)
+    return tuple(word for word in terms if _ENDING.search(word))
 
 
 def _like(old: str, pool: Sequence[str], alike: Alike) -> tuple[str, ...]:
@@ -102,7 +120,7 @@ def _alike_names(old: str, new: str) -> bool:
 
 
 def _alike_units(old: str, new: str) -> bool:
-    return old.endswith("s") == new.endswith("s")
+    return bool(re.fullmatch(_PLURAL, old)) == bool(re.fullmatch(_PLURAL, new))
 
 
 def _alike_terms(old: str, new: str) -> bool:

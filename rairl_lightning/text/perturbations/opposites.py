@@ -186,7 +186,7 @@ agree disagree
 accept reject
 """
 _OF_THE_BODY = r"(?=[\s-](?:side|hand|arm|leg|foot|eye|ear|lung|kidney|breast|atri|ventric|heart|coronar|hemi|lobe))"
-# Only there has the word a direction: not in "5 apples left", "First, …", "more or less".
+# Only there has the word an opposite: not in "5 apples left", "First, …", "more or less", "also known as".
 _ONLY_WHERE = {
     "left": _OF_THE_BODY,
     "right": _OF_THE_BODY,
@@ -198,6 +198,7 @@ _ONLY_WHERE = {
     "takes": r"(?=\s+[0-9$])",
     "long": r"(?!\s+as\b)",
     "longer": r"(?<!\bno\slonger)(?<!\bany\slonger)",
+    "known": r"(?!\s+as\b)",
     "many": r"(?<!\bhow\smany)(?<!\bas\smany)",
 }
 _STEMS = """

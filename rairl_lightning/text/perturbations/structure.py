@@ -107,8 +107,9 @@ class BorrowedStep(Perturbation):
     Of a dozen random steps of the others it takes the one most like the replaced step in ending and length, so that
     style tells little. It must not belong here: it names something that neither prompt nor trace names, or uses a
     number that they do not give, or, in a running total, does not start from the result before it. Both steps have an
-    equation or neither has. Conclusions and steps of a numbered list are neither lent nor replaced. The span is what
-    differs. Rejected without others.
+    equation or neither has. Conclusions and steps of a numbered list are neither lent nor replaced, and a step that
+    several of the others have (``Let's think step by step.``) is not lent. The span is what differs. Rejected without
+    others.
     """
 
     def rewrite(self, demonstration: Solution, rng: random.Random, others: Sequence[Solution]) -> Rewrite | None:
@@ -210,12 +211,13 @@ def _shown(demonstration: Solution, reasoning: str, shown: Span | None) -> Rewri
 
 
 def _donors(others: Sequence[Solution], rng: random.Random) -> list[str]:
-    """Some steps of other traces."""
+    """Some steps of other traces; none that several of them have, which is a phrase and wrong nowhere."""
     texts = []
     for other in rng.choices(others, k=_MOST_DONORS) if others else ():
         steps = [step for step in step_spans(other.reasoning) if _may_move(other.reasoning, step)]
         texts += [other.reasoning[slice(*rng.choice(steps))]] if steps else []
-    return texts
+    reasonings = {other.reasoning for other in others}
+    return [text for text in texts if sum(text in reasoning for reasoning in reasonings) == 1]
 
 
 def _is_foreign(ledger: Ledger, text: str, position: int) -> bool:
