@@ -72,13 +72,22 @@ def starts(smoke: bool) -> list[Run]:
 
 
 def discriminators(smoke: bool) -> list[Run]:
-    """Granularities and heads with the cross-entropy, then losses and features where the reward is densest."""
-    by_head = [(granularity, head, "bce") for head in ("expectation", "linear", "two-head") for granularity in GRID]
-    by_loss = [(granularity, "expectation", loss) for loss in LOSSES[1:] for granularity in ("dense", "step")]
+    """Those that policies may start from, then what a head, a loss and a feature are worth."""
+    if smoke:
+        names = [(granularity, head) for granularity in ("dense", "sparse") for head in ("expectation", "two-head")]
+        return [Run("discriminator", "D", *one, "bce", SEEDS[0]) for one in names]
+    starting = [(granularity, head, "bce") for head in ("expectation", "two-head") for granularity in GRID]
+    losses = [
+        (granularity, "expectation", loss) for loss in LOSSES if loss != "bce" for granularity in ("dense", "step")
+    ]
     features = [("dense", head, "bce") for head in recipe.HEADS if head.startswith("no ")]
-    chosen = [("dense", "expectation", "bce")] if smoke else [*by_head, *by_loss, *features]
-    seeds = SEEDS[:1] if smoke else SEEDS[:2]
-    return [Run("discriminator", "D", *names, seed) for seed in seeds for names in chosen]
+    compared = [*losses, *features, *((granularity, "linear", "bce") for granularity in GRID)]
+    return [
+        Run("discriminator", "D", *names, seed)
+        for seeds, configurations in ((SEEDS, starting), (SEEDS[:2], compared))
+        for seed in seeds
+        for names in configurations
+    ]
 
 
 def policies(smoke: bool, lines: list[dict[str, Any]]) -> list[Run]:
@@ -86,15 +95,16 @@ def policies(smoke: bool, lines: list[dict[str, Any]]) -> list[Run]:
     if not (best := best_granularities(lines, 2)):
         return []
     first, second = best
-    ours = [(first, "expectation"), (second, "expectation"), (first, "two-head"), (second, "two-head")]
-    runs = []
-    for seed in SEEDS[:1] if smoke else SEEDS:
-        runs.append(Run("policy", "GRPO", "", "", "", seed))
-        runs.append(Run("policy", "SFT continued", "", "", "", seed))
-        runs += [
-            Run("policy", "R-AIRL", granularity, head, "bce", seed) for granularity, head in ours[: 1 if smoke else 4]
-        ]
-    return runs
+    names = [
+        ("GRPO", "", "", ""),
+        ("R-AIRL", first, "expectation", "bce"),
+        ("R-AIRL", second, "expectation", "bce"),
+        ("R-AIRL", first, "two-head", "bce"),
+        ("SFT continued", "", "", ""),
+    ]
+    last = [] if smoke else [("R-AIRL", second, "two-head", "bce")]
+    seeds = SEEDS[:1] if smoke else SEEDS
+    return [Run("policy", *one, seed) for some in (names, last) for seed in seeds for one in some]
 
 
 def best_granularities(lines: list[dict[str, Any]], count: int) -> list[str]:
@@ -105,7 +115,7 @@ def best_granularities(lines: list[dict[str, Any]], count: int) -> list[str]:
             value = next(one["mean"] for one in line["measurements"] if one["metric"] == "auroc_within_prompt")
             found.setdefault(line["granularity"], []).append(value)
     ranked = sorted(found, key=lambda name: -sum(found[name]) / len(found[name]))
-    return (ranked * count)[:count]  # a smoke run has but one
+    return ranked[:count] if len(ranked) >= count else []
 
 
 def execute(run: Run, folder: Path, smoke: bool) -> list[Measurement]:
