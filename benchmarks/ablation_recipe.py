@@ -117,9 +117,9 @@ class Scale:
 FULL = Scale()
 SMOKE = Scale(16, 16, 16, 1, 4, 8, 4, 16, 1, 6, 2, 1)
 PROMPTS, GROUP = 16, 8
-POLICY_RATE = 1e-4
+POLICY_RATE = 2e-4
 POLICY_LOSS = ClippedSurrogate(kl_coef=0.0)
-POLICY_SCHEDULE = Constant(warmup_updates=5)
+POLICY_SCHEDULE = CosineWithWarmup(warmup=0.03, floor=0.1)
 
 
 def data(scale: Scale, seed: int) -> DemonstrationDataModule:
