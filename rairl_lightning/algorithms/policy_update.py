@@ -73,9 +73,7 @@ def group_members(
     """
     if not objective.expert.joins:
         return GroupMembers.rollouts_alone(rollouts)
-    with module.stopwatch("logprobs", int(batch.experts.attention_mask.sum())):
-        limit, temperature = module.max_tokens_per_microbatch, module.sampler.temperature
-        logprobs_BT = module.models.policy.score(batch.experts, limit, temperature).logprobs
+    logprobs_BT = module.policy_logprobs(batch.experts)
     texts = tuple(module.codec.decode(trace.completion_ids) for trace in batch.experts.traces())
     return GroupMembers.with_experts(rollouts, batch.experts, logprobs_BT, texts, module.codec.pad_id)
 
