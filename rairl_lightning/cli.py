@@ -17,6 +17,7 @@ rairl: learn a reasoning reward from expert demonstrations, and use it.
 Start here
   rairl fit --config configs/quickstart.yaml      train a tiny model, on a CPU, in minutes
   rairl fit --config configs/gsm8k.yaml           train on GSM8K demonstrations
+  rairl fit --config configs/gsm8k_sft.yaml       the baselines: gsm8k_sft.yaml, gsm8k_grpo.yaml
 
 Commands
   fit        train the policy and its reward on expert demonstrations

@@ -18,14 +18,14 @@ import torch
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 
-from rairl_lightning.algorithms.labelled import LabelledTraces
-from rairl_lightning.algorithms.losses import Objective, discriminator_losses
+from rairl_lightning.algorithms.discriminator_update import update_discriminator
+from rairl_lightning.algorithms.labelled import Draw, LabelledTraces
+from rairl_lightning.algorithms.losses import Objective
 from rairl_lightning.algorithms.optimisation import adamw
 from rairl_lightning.algorithms.phases import Phase, SFTInitialisation, Warmup
-from rairl_lightning.algorithms.policy_update import PolicyObjective, improve_policy, penalised
+from rairl_lightning.algorithms.policy_update import PolicyObjective, group_members, improve_policy, penalised
 from rairl_lightning.algorithms.requirements import require_attention, require_group, require_probe
 from rairl_lightning.algorithms.rounds import RoundsModule
-from rairl_lightning.algorithms.seen import SeenByDiscriminator
 from rairl_lightning.algorithms.statistics import agreement, rollout_statistics
 from rairl_lightning.components import (
     Advantage,
@@ -35,12 +35,14 @@ from rairl_lightning.components import (
     ClippedSurrogate,
     Critic,
     DiscriminatorLoss,
+    ExpertInGroup,
     Fixed,
     GradientPenalty,
     Granularity,
     GroupNormalised,
     Interval,
     Labelling,
+    NoExpert,
     NoPenalty,
     ParameterGroup,
     PolicyLoss,
@@ -54,7 +56,6 @@ from rairl_lightning.components import (
     UpdateBudget,
 )
 from rairl_lightning.components.schedules import Constant, CosineWithWarmup, Schedule
-from rairl_lightning.errors import ConfigError
 from rairl_lightning.models.pair import PairSpec
 from rairl_lightning.rollouts.base import Sampler
 from rairl_lightning.text.answers import answers_agree, extract_answer
@@ -78,17 +79,24 @@ class RAIRL(RoundsModule):
         policy_loss: what the policy minimises.
         sampler_correction: of advantages, where sampler and trainer differ: ``Uncorrected``, ``TruncatedImportance``.
         pooling: from the rewards of a trace to the one number that reranking and probes rank it by.
+        expert_in_group: whether the demonstration is member G + 1 of its group in the policy's update: ``NoExpert``,
+            ``SingleExpert``, ``BalancedExpert``.
         group_size: samples of each prompt (G), >= 1.
         rounds: adversarial rounds (paper: 500), >= 0.
         discriminator_updates: updates of the discriminator a round (k): ``Fixed`` (paper: 3), or ``AurocBand``, which
             needs a ``DiscriminatorProbe``.
         discriminator_batch: traces an update draws, half of them positive; null takes all of the round.
+        perturbed_share: share of the drawn negatives that are perturbed demonstrations, in [0, 1]; null draws negatives
+            of all kinds alike. What ``data.perturbed_copies`` makes bounds it; ``discriminator/perturbed_share`` says
+            what it was.
+        policy_epochs: passes of the policy over a round, >= 1 (paper: 1).
+        policy_minibatches: updates of a pass, each on the whole groups of some prompts, >= 1 (paper: 1).
         sft: optional SFT initialisation.
         warmup: discriminator updates before the policy moves.
         policy_optimizer: over the policy's trainable parameters (paper: AdamW, betas 0.9 and 0.99, decay 0.1).
         discriminator_optimizer: likewise for adapter and head of the discriminator.
         sft_optimizer: for the SFT initialisation.
-        policy_schedule: learning-rate factor over ``rounds`` updates.
+        policy_schedule: learning-rate factor over ``rounds · policy_epochs · policy_minibatches`` updates.
         discriminator_schedule: learning-rate factor over the warm-up's and ``rounds`` times the most updates.
         sft_schedule: learning-rate factor in the SFT initialisation.
         gradient_clip: largest gradient norm of either player (paper: 1.0), > 0.
@@ -113,11 +121,15 @@ class RAIRL(RoundsModule):
         advantage: Advantage = GroupNormalised(),
         policy_loss: PolicyLoss = ClippedSurrogate(),
         sampler_correction: SamplerCorrection = Uncorrected(),
+        expert_in_group: ExpertInGroup = NoExpert(),
         pooling: Pooling = TokenWeighted(),
         group_size: int = 8,
         rounds: int = 500,
         discriminator_updates: UpdateBudget = Fixed(3),
         discriminator_batch: int | None = None,
+        perturbed_share: float | None = None,
+        policy_epochs: int = 1,
+        policy_minibatches: int = 1,
         sft: SFTInitialisation = SFTInitialisation(),
         warmup: Warmup = Warmup(),
         policy_optimizer: OptimizerCallable = adamw,
@@ -146,17 +158,19 @@ class RAIRL(RoundsModule):
             seed=seed,
         )
         require_group(group_size)
-        if discriminator_batch is not None and discriminator_batch < 2:
-            raise ConfigError(
-                "A discriminator update needs traces of both classes.",
-                expected="discriminator_batch >= 2, or null for all of the round",
-                got=discriminator_batch,
-            )
         self.granularity, self.labelling, self.critic = granularity, labelling, critic
         self.reward, self.pooling = reward, pooling
         self.objective = Objective(critic, granularity, discriminator_loss, discriminator_penalty)
-        self.policy_objective = PolicyObjective(policy_loss, advantage, reward_penalty, sampler_correction)
-        self.discriminator_updates, self.discriminator_batch = discriminator_updates, discriminator_batch
+        self.policy_objective = PolicyObjective(
+            policy_loss,
+            advantage,
+            reward_penalty,
+            sampler_correction,
+            expert_in_group,
+            policy_epochs,
+            policy_minibatches,
+        )
+        self.discriminator_updates, self.draw = discriminator_updates, Draw(discriminator_batch, perturbed_share)
         self.group_size = group_size
 
     # The algorithm ---------------------------------------------------------------------------------------------
@@ -168,12 +182,14 @@ class RAIRL(RoundsModule):
             return self.sft_step(batch)
         rollouts = self.sample(batch, self.group_size)  # G traces a prompt
         positive_N = self.label(batch, rollouts)  # expert is one
-        self.update_discriminator(LabelledTraces.of_round(batch, rollouts, positive_N, self.codec.pad_id))
+        labelled = LabelledTraces.of_round(batch, rollouts, positive_N, self.codec.pad_id)
+        update_discriminator(self, self.objective, self.draw, labelled, self._updates_due())  # k times
         if self.clock.phase is Phase.ADVERSARIAL:
-            with self.stopwatch("score", int(rollouts.tokens.attention_mask.sum())):
-                rewards_NT = self.rewards(rollouts.tokens)
-                paid_NT = penalised(self, self.policy_objective.reward_penalty, rewards_NT, rollouts)
-            improve_policy(self, self.policy_objective, rollouts, paid_NT, self.granularity(rollouts.tokens))
+            members = group_members(self, self.policy_objective, batch, rollouts)
+            with self.stopwatch("score", int(members.tokens.attention_mask.sum())):
+                rewards_NT = self.rewards(members.tokens)
+                paid_NT = penalised(self, self.policy_objective.reward_penalty, rewards_NT, members)
+            improve_policy(self, self.policy_objective, members, paid_NT, self.granularity(members.tokens))
         self.log_dict(self.stopwatch.metrics())
         self.advance()
         parts = {"positives": positive_N, "negatives": ~positive_N}
@@ -186,32 +202,6 @@ class RAIRL(RoundsModule):
         self.log_dict(rollout_statistics(rollouts, agreement(batch, rollouts)))
         answers = [extract_answer(text) for text in rollouts.texts]
         return self.labelling(answers, batch.answers(rollouts.group_size), answers_agree).to(self.device)
-
-    def update_discriminator(self, labelled: LabelledTraces) -> None:
-        """Update k times, each on its own draw; the AUROC logged is that of the first draw, before it was learnt."""
-        updates = self._updates_due()
-        self.log("discriminator/updates", float(updates))
-        if updates and self.critic.needs_logprobs:
-            labelled = labelled.with_logprobs(self.policy_logprobs(labelled.tokens))
-        generator, noise = self.generator("discriminator"), self.generator("penalty")
-        for number in range(updates):
-            drawn = labelled.draw(self.discriminator_batch, generator, self.objective.loss.compares_traces)
-            seen = SeenByDiscriminator()
-            losses = discriminator_losses(
-                self.models.discriminator, self.objective, drawn, self.max_tokens_per_microbatch, seen, noise
-            )
-            with self.stopwatch("discriminator", int(drawn.tokens.attention_mask.sum())):
-                update = self.update_player("discriminator", losses)
-            self.clock.discriminator_updates += 1
-            if number == 0:
-                self.log_update("discriminator", update)
-                self.log_dict({f"discriminator/{name}": value for name, value in seen.statistics().items()})
-
-    def policy_logprobs(self, tokens: TokenBatch) -> Tensor:
-        """Log-probabilities under the policy as it samples now, ``[N, T]``; without gradient."""
-        with self.stopwatch("logprobs", int(tokens.attention_mask.sum())):
-            policy, temperature = self.models.policy, self.sampler.temperature
-            return policy.score(tokens, self.max_tokens_per_microbatch, temperature).logprobs
 
     def pay(self, tokens: TokenBatch) -> Tensor:
         """What the critic would pay, ``[N, T]`` on the grid, before tempering and clipping; without gradient."""
@@ -243,7 +233,11 @@ class RAIRL(RoundsModule):
     def planned_updates(self) -> dict[str, int]:
         """What the schedules span."""
         discriminator = self.warmup.updates + self.rounds * self.discriminator_updates.most
-        return {"policy": self.rounds, "discriminator": discriminator, "sft": self.sft_updates}
+        return {
+            "policy": self.rounds * self.policy_objective.updates,
+            "discriminator": discriminator,
+            "sft": self.sft_updates,
+        }
 
     def on_fit_start(self) -> None:
         """Refuse what only the whole configuration shows to be impossible."""

@@ -20,7 +20,7 @@ from rairl_lightning.models.pair import ModelPair, PairSpec
 from rairl_lightning.rollouts.base import Sampler
 from rairl_lightning.text.answers import answers_agree, extract_answer
 from rairl_lightning.text.chat import parse_completion
-from rairl_lightning.types import Rollouts, TrainBatch
+from rairl_lightning.types import Rollouts, TokenBatch, TrainBatch
 
 STATE_KEY = "rairl"
 
@@ -111,6 +111,11 @@ class PairModule(LightningModule):
             )
         self.stopwatch.count("sample", int(rollouts.tokens.completion_mask.sum()))
         return rollouts
+
+    def policy_logprobs(self, tokens: TokenBatch) -> Tensor:
+        """Log-probabilities under the policy as it samples now, ``[N, T]``; without gradient."""
+        with self.stopwatch("logprobs", int(tokens.attention_mask.sum())):
+            return self.models.policy.score(tokens, self.max_tokens_per_microbatch, self.sampler.temperature).logprobs
 
     def log_update(self, player: str, update: Update) -> None:
         """Log what one update of a player did."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rairl_lightning.algorithms.optimisation import adamw
 from rairl_lightning.algorithms.phases import Phase, SFTInitialisation, Warmup
-from rairl_lightning.algorithms.policy_update import PolicyObjective, improve_policy, penalised
+from rairl_lightning.algorithms.policy_update import PolicyObjective, group_members, improve_policy, penalised
 from rairl_lightning.algorithms.requirements import require_group
 from rairl_lightning.algorithms.rounds import RoundsModule
 from rairl_lightning.algorithms.statistics import agreement, rollout_statistics
@@ -17,7 +17,9 @@ from rairl_lightning.components import (
     Advantage,
     AnswerAndFormat,
     ClippedSurrogate,
+    ExpertInGroup,
     GroupNormalised,
+    NoExpert,
     NoPenalty,
     PolicyLoss,
     RewardPenalty,
@@ -44,12 +46,16 @@ class GRPO(RoundsModule):
         advantage: how rewards become advantages; the reward is the same at every token of a trace.
         policy_loss: what the policy minimises.
         sampler_correction: of advantages, where sampler and trainer differ: ``Uncorrected``, ``TruncatedImportance``.
+        expert_in_group: whether the demonstration is member G + 1 of its group in the policy's update: ``NoExpert``,
+            ``SingleExpert``, ``BalancedExpert``.
         group_size: samples of each prompt (G), >= 1.
         rounds: of sampling and updating the policy, >= 0.
+        policy_epochs: passes of the policy over a round, >= 1 (paper: 1).
+        policy_minibatches: updates of a pass, each on the whole groups of some prompts, >= 1 (paper: 1).
         sft: optional SFT initialisation.
         policy_optimizer: over the policy's trainable parameters.
         sft_optimizer: for the SFT initialisation.
-        policy_schedule: learning-rate factor over ``rounds`` updates.
+        policy_schedule: learning-rate factor over ``rounds · policy_epochs · policy_minibatches`` updates.
         sft_schedule: learning-rate factor in the SFT initialisation.
         gradient_clip: largest gradient norm, > 0.
         max_tokens_per_microbatch: padded tokens in a model at once; bounds memory, changes no gradient.
@@ -67,8 +73,11 @@ class GRPO(RoundsModule):
         advantage: Advantage = GroupNormalised(),
         policy_loss: PolicyLoss = ClippedSurrogate(),
         sampler_correction: SamplerCorrection = Uncorrected(),
+        expert_in_group: ExpertInGroup = NoExpert(),
         group_size: int = 8,
         rounds: int = 500,
+        policy_epochs: int = 1,
+        policy_minibatches: int = 1,
         sft: SFTInitialisation = SFTInitialisation(),
         policy_optimizer: OptimizerCallable = adamw,
         sft_optimizer: OptimizerCallable = adamw,
@@ -91,7 +100,15 @@ class GRPO(RoundsModule):
         )
         require_group(group_size)
         self.verifier, self.group_size = verifier, group_size
-        self.policy_objective = PolicyObjective(policy_loss, advantage, reward_penalty, sampler_correction)
+        self.policy_objective = PolicyObjective(
+            policy_loss,
+            advantage,
+            reward_penalty,
+            sampler_correction,
+            expert_in_group,
+            policy_epochs,
+            policy_minibatches,
+        )
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> dict[str, TokenBatch]:
         """One round, or one step of the SFT initialisation; nothing to replay."""
@@ -100,17 +117,19 @@ class GRPO(RoundsModule):
             return self.sft_step(batch)
         rollouts = self.sample(batch, self.group_size)  # G traces a prompt
         self.log_dict(rollout_statistics(rollouts, agreement(batch, rollouts)))
-        with self.stopwatch("score", int(rollouts.tokens.attention_mask.sum())):
-            paid_NT = penalised(self, self.policy_objective.reward_penalty, self.rewards(batch, rollouts), rollouts)
-        improve_policy(self, self.policy_objective, rollouts, paid_NT)
+        members = group_members(self, self.policy_objective, batch, rollouts)
+        with self.stopwatch("score", int(members.tokens.attention_mask.sum())):
+            rewards_NT = self.rewards(batch, members.traces)
+            paid_NT = penalised(self, self.policy_objective.reward_penalty, rewards_NT, members)
+        improve_policy(self, self.policy_objective, members, paid_NT)
         self.log_dict(self.stopwatch.metrics())
         self.advance()
         return {}
 
-    def rewards(self, batch: TrainBatch, rollouts: Rollouts) -> Tensor:
+    def rewards(self, batch: TrainBatch, traces: Rollouts) -> Tensor:
         """The verifier's reward of each trace at each of its completion tokens, ``[N, T]``, 0 elsewhere."""
-        rewards_N = self.verifier(rollouts.texts, batch.answers(rollouts.group_size)).to(self.device)
-        return rewards_N.unsqueeze(1) * rollouts.tokens.completion_mask
+        rewards_N = self.verifier(traces.texts, batch.answers(traces.group_size)).to(self.device)
+        return rewards_N.unsqueeze(1) * traces.tokens.completion_mask
 
     def title(self, phase: Phase) -> str:
         """No one is an adversary here."""
@@ -118,4 +137,4 @@ class GRPO(RoundsModule):
 
     def planned_updates(self) -> dict[str, int]:
         """What the schedules span."""
-        return {"policy": self.rounds, "sft": self.sft_updates}
+        return {"policy": self.rounds * self.policy_objective.updates, "sft": self.sft_updates}

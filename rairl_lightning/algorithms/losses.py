@@ -14,12 +14,13 @@ from rairl_lightning.algorithms.seen import SeenByDiscriminator, SeenByPolicy
 from rairl_lightning.components.base import DiscriminatorLoss, Granularity, PolicyLoss
 from rairl_lightning.components.corrections import SamplerCorrection
 from rairl_lightning.components.critics import Critic
+from rairl_lightning.components.experts import ExpertInGroup
 from rairl_lightning.components.penalties import GradientPenalty
 from rairl_lightning.functional.batching import local_rivals, token_budget_split
 from rairl_lightning.models.discriminator import Discriminator
 from rairl_lightning.models.pair import ModelPair
 from rairl_lightning.models.policy import Policy
-from rairl_lightning.types import Rollouts
+from rairl_lightning.types import Rollouts, TokenBatch
 
 
 @dataclass(frozen=True)
@@ -99,24 +100,53 @@ def corrected(
     return sampler_NT if trainer_NT is None else trainer_NT, factors_NT
 
 
+@dataclass(frozen=True)
+class PolicyBatch:
+    """What one or more updates of the policy read.
+
+    Attributes:
+        tokens: N traces, whole groups.
+        sampler_logprobs_NT: ``[N, T]`` they were sampled with.
+        old_logprobs_NT: ``[N, T]`` which the ratio is taken against.
+        advantages_NT: ``[N, T]``.
+        is_expert_N: ``[N]`` bool, True for demonstrations.
+        group_size: members of a group.
+    """
+
+    tokens: TokenBatch
+    sampler_logprobs_NT: Tensor
+    old_logprobs_NT: Tensor
+    advantages_NT: Tensor
+    is_expert_N: Tensor
+    group_size: int
+
+    def groups(self, prompts_B: Tensor) -> PolicyBatch:
+        """The groups of some prompts, in their order."""
+        members_G = torch.arange(self.group_size, device=prompts_B.device)
+        rows = (prompts_B[:, None] * self.group_size + members_G).flatten()
+        tokens, *columns = self.tokens.select_with(
+            rows, self.sampler_logprobs_NT, self.old_logprobs_NT, self.advantages_NT
+        )
+        sampler, old, advantages = columns
+        return PolicyBatch(tokens, sampler, old, advantages, self.is_expert_N[rows], self.group_size)
+
+
 def policy_losses(
     pair: ModelPair,
     loss: PolicyLoss,
-    rollouts: Rollouts,
-    old_logprobs_NT: Tensor,
-    advantages_NT: Tensor,
+    expert: ExpertInGroup,
+    batch: PolicyBatch,
     temperature: float,
     max_tokens: int,
     seen: SeenByPolicy,
 ) -> Iterator[Tensor]:
-    """Shares of the policy's loss on a round's rollouts.
+    """Shares of the policy's loss in one update.
 
     Args:
         pair: the policy to train, and the reference.
         loss: what the policy minimises.
-        rollouts: N traces with the log-probabilities they were sampled with.
-        old_logprobs_NT: ``[N, T]`` which the ratio is taken against.
-        advantages_NT: ``[N, T]``.
+        expert: what demonstrations weigh.
+        batch: N traces.
         temperature: the sampler's.
         max_tokens: padded tokens of one micro-batch.
         seen: filled with statistics of this very forward pass.
@@ -124,14 +154,20 @@ def policy_losses(
     Yields:
         One scalar with gradient for each micro-batch.
     """
-    tokens = rollouts.tokens
-    columns = (rollouts.logprobs, old_logprobs_NT, advantages_NT, loss.token_weights(tokens.completion_mask))
+    tokens = batch.tokens
+    weights_NT = expert.weigh(loss.token_weights(tokens.completion_mask), batch.is_expert_N, batch.group_size)
+    columns = (batch.sampler_logprobs_NT, batch.old_logprobs_NT, batch.advantages_NT, weights_NT)
     for rows in token_budget_split(tokens.lengths_N, max_tokens):
         part, *columns_of_part = tokens.select_with(rows, *columns)
         sampler, old, advantages, weights = columns_of_part
         reference = pair.reference.logprobs(part, temperature).logprobs if loss.needs_reference else None
         current = pair.policy.logprobs(part, temperature)
-        output = loss(current.logprobs, old, reference, advantages, weights)
-        seen.add({**output.statistics, "entropy": (weights * current.entropy).sum()})
-        seen.compare(current.logprobs, sampler, part.completion_mask)
+        output, own_N1 = loss(current.logprobs, old, reference, advantages, weights), ~batch.is_expert_N[rows, None]
+        own, statistics = weights, output.statistics
+        if not own_N1.all():  # statistics are of rollouts
+            own = weights * own_N1
+            with torch.no_grad():
+                statistics = loss(current.logprobs, old, reference, advantages, own).statistics
+        seen.add({**statistics, "entropy": (own * current.entropy).sum()})
+        seen.compare(current.logprobs, sampler, part.completion_mask & own_N1)
         yield output.loss

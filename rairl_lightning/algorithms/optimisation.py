@@ -133,6 +133,14 @@ class Update:
     update_norm: float
     learning_rate: float
 
+    @classmethod
+    def mean(cls, updates: Sequence[Update]) -> Update:
+        """What several updates did on average."""
+        columns = zip(
+            *((one.loss, one.gradient_norm, one.update_norm, one.learning_rate) for one in updates), strict=True
+        )
+        return cls(*(sum(column) / len(updates) for column in columns))
+
     @property
     def skipped(self) -> bool:
         """Whether it was not made, because it would not have been finite."""

@@ -67,19 +67,28 @@ class SeenByDiscriminator:
 
 @dataclass
 class SeenByPolicy:
-    """Weighted sums of the policy's loss, and how far its log-probabilities lay from the sampler's."""
+    """Weighted sums of the policy's loss over a round, and how far its log-probabilities lay from the sampler's.
 
+    Of rollouts alone: a demonstration in the group was not sampled.
+
+    Attributes:
+        has_moved: whether the policy has been updated in this round; what then parts it from the sampler is no gap.
+    """
+
+    has_moved: bool = False
     totals: dict[str, Tensor] = field(default_factory=dict)
     trainer: list[Tensor] = field(default_factory=list)
     sampler: list[Tensor] = field(default_factory=list)
 
     def add(self, statistics: Mapping[str, Tensor]) -> None:
-        """Sums of one micro-batch, ``weight`` among them."""
+        """Sums of one micro-batch of any update, ``weight`` among them."""
         for name, value in statistics.items():
             self.totals[name] = self.totals.get(name, 0.0) + value
 
     def compare(self, trainer_NT: Tensor, sampler_NT: Tensor, completion_mask_NT: Tensor) -> None:
         """Log-probabilities of one micro-batch."""
+        if self.has_moved:
+            return
         self.trainer.append(trainer_NT.detach()[completion_mask_NT])
         self.sampler.append(sampler_NT[completion_mask_NT])
 

@@ -57,6 +57,7 @@ from rairl_lightning.components.divergences import (
     NoPenalty,
     RewardPenalty,
 )
+from rairl_lightning.components.experts import BalancedExpert, ExpertInGroup, NoExpert, SingleExpert
 from rairl_lightning.components.granularity import Dense, Interval, Sparse, Step
 from rairl_lightning.components.labelling import AnswerAgreement, ExpertsOnly
 from rairl_lightning.components.penalties import ApproximateR1, GradientPenalty, PenaltyInputs, R1Penalty, UnitGradient
@@ -80,6 +81,7 @@ __all__ = [
     "AnswerAndFormat",
     "ApproximateR1",
     "AurocBand",
+    "BalancedExpert",
     "BatchScaling",
     "BinaryCrossEntropy",
     "ClippedChange",
@@ -98,6 +100,7 @@ __all__ = [
     "EstimateK1",
     "EstimateK2",
     "EstimateK3",
+    "ExpertInGroup",
     "ExpertsOnly",
     "Fixed",
     "GradientPenalty",
@@ -117,6 +120,7 @@ __all__ = [
     "MeanLogprob",
     "MeanOverGrid",
     "Minimum",
+    "NoExpert",
     "NoLogprob",
     "NoPenalty",
     "NoScaling",
@@ -144,6 +148,7 @@ __all__ = [
     "SegmentBonus",
     "SegmentSignal",
     "SequenceSurrogate",
+    "SingleExpert",
     "SingleHead",
     "Sparse",
     "Step",

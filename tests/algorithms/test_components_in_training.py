@@ -62,6 +62,7 @@ MIXES = [
     discriminator_loss: {class_path: C.BinaryCrossEntropy, init_args: {reduction: {class_path: C.PerPosition}}}
     reward: {class_path: C.ClippedLogit}
     reward_penalty: {class_path: C.NoPenalty}
+    expert_in_group: {class_path: C.NoExpert}
     advantage: {class_path: C.GroupNormalised}
     policy_loss:
       class_path: C.ClippedSurrogate
@@ -80,6 +81,7 @@ MIXES = [
     discriminator_penalty: {class_path: C.UnitGradient}
     reward_penalty: {class_path: C.KLInReward, init_args: {estimate: {class_path: C.EstimateK1}}}
     advantage: {class_path: C.GroupCentred, init_args: {scaling: {class_path: C.GroupScaling}}}
+    expert_in_group: {class_path: C.SingleExpert}
     policy_loss:
       class_path: C.SequenceSurrogate
       init_args: {kl_coef: 0, normalisation: {class_path: C.TokenMean}, kl: {class_path: C.EstimateK2}}
@@ -160,11 +162,15 @@ GRPO_MIXES = [
     advantage: {class_path: C.RewardToGo}
     sampler_correction: {class_path: C.TruncatedImportance}
     policy_loss: {class_path: C.SequenceSurrogate}
+    expert_in_group: {class_path: C.SingleExpert}
+    policy_epochs: 2
     """,
     """
     verifier: {class_path: C.AnswerAndFormat}
     reward_penalty: {class_path: C.KLInReward}
     advantage: {class_path: C.SegmentBonus, init_args: {signal: {class_path: C.Level}}}
+    expert_in_group: {class_path: C.BalancedExpert}
+    policy_minibatches: 2
     policy_loss: {class_path: C.ClippedSurrogate, init_args: {kl_coef: 0, normalisation: {class_path: C.TokenMean}}}
     """,
 ]

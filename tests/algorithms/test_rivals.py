@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from rairl_lightning.algorithms.labelled import LabelledTraces
+from rairl_lightning.algorithms.labelled import Draw, LabelledTraces
 from rairl_lightning.types import Demonstration, Perturbed, Rollouts, TokenBatch, TraceIds, TrainBatch
 
 
@@ -37,8 +37,8 @@ def test_a_draw_keeps_pairs_where_it_is_told_to() -> None:
     labelled = labelled.with_logprobs(logprobs)
     parted = 0
     for seed in range(20):
-        plain = labelled.draw(3, torch.Generator().manual_seed(seed))
-        pairs = labelled.draw(3, torch.Generator().manual_seed(seed), keep_pairs=True)
+        plain = Draw(3)(labelled, torch.Generator().manual_seed(seed))
+        pairs = Draw(3)(labelled, torch.Generator().manual_seed(seed), keep_pairs=True)
         assert len(plain) == 3 <= len(pairs) <= 5
         assert torch.equal(plain.tokens.lengths_N, pairs.tokens.lengths_N[:3]), "the draw itself is the same"
         assert torch.equal(plain.labels_expert_is_one_M, pairs.labels_expert_is_one_M[:3])

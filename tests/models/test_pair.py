@@ -242,3 +242,23 @@ def test_full_fine_tuning_refuses_4_bits(tiny):
 def test_the_codec_loads_without_weights(tmp_path, tiny, codec):
     codec.tokenizer.save_pretrained(tmp_path)
     assert SharedBase(BackboneSpec(str(tmp_path))).load_codec().fingerprint == codec.fingerprint
+
+
+def test_a_pair_without_discriminator_is_the_policys_side_of_one_with(spec, helpers, codec, tmp_path):
+    whole, alone, tokens = spec.build(), spec.build(with_discriminator=False), helpers.traces(codec)
+    torch.testing.assert_close(alone.policy.logprobs(tokens).logprobs, whole.policy.logprobs(tokens).logprobs)
+    assert alone.players == ("policy",) and alone.roles == ("policy", "reference")
+    wanted = {id(parameter) for parameter in alone.trainable_parameters("policy")}
+    assert all(p.requires_grad == (id(p) in wanted) for p in alone.parameters())
+    assert sum(p.numel() for p in alone.parameters()) < sum(p.numel() for p in whole.parameters())
+    assert alone.adapter_state("policy").keys() == whole.adapter_state("policy").keys()
+    alone.check_sharing()
+    with pytest.raises(ModelError, match="no discriminator"):
+        _ = alone.discriminator
+    whole.save_adapters(tmp_path)
+    alone.load_adapters(tmp_path)
+    assert same(alone.adapter_state("policy"), whole.adapter_state("policy")), "R-AIRL's policy can be carried on"
+    alone.save_adapters(tmp_path / "alone")
+    assert [path.name for path in (tmp_path / "alone").iterdir()] == ["policy"]
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        whole.load_adapters(tmp_path / "alone")

@@ -58,6 +58,7 @@ REFERENCES = {
         "per_trace_weights per_position_weights discriminator_statistics smoothed_bce "
         "wasserstein_losses hinge_losses bernoulli_entropy class_shares weighted_grid_sum"
     ),
+    f"{COMPONENTS}experts.py::test_weights_agree_with_the_equation": "NoExpert SingleExpert BalancedExpert",
     f"{COMPONENTS}penalty_equations.py::test_squared_gradients_agree_with_the_hand_derived": "squared_gradients",
     f"{COMPONENTS}penalty_equations.py::test_r1_agrees_with_its_equation": "R1Penalty",
     f"{COMPONENTS}penalty_equations.py::test_the_unit_gradient_agrees_with_its_equation": (

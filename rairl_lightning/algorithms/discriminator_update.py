@@ -1,0 +1,39 @@
+"""The discriminator's side of a round: its updates, each on its own draw of the labelled traces."""
+
+from __future__ import annotations
+
+from rairl_lightning.algorithms.labelled import Draw, LabelledTraces
+from rairl_lightning.algorithms.losses import Objective, discriminator_losses
+from rairl_lightning.algorithms.players import PlayersModule
+from rairl_lightning.algorithms.seen import SeenByDiscriminator
+
+
+def update_discriminator(
+    module: PlayersModule, objective: Objective, draw: Draw, labelled: LabelledTraces, updates: int
+) -> None:
+    """Update k times; the figures logged are those of the first draw, before it was learnt.
+
+    Args:
+        module: whose discriminator moves.
+        objective: what it is trained for.
+        draw: which traces an update sees.
+        labelled: all of the round.
+        updates: k, >= 0.
+    """
+    module.log("discriminator/updates", float(updates))
+    if updates and objective.critic.needs_logprobs:
+        labelled = labelled.with_logprobs(module.policy_logprobs(labelled.tokens))
+    generator, noise = module.generator("discriminator"), module.generator("penalty")
+    for number in range(updates):
+        drawn = draw(labelled, generator, objective.loss.compares_traces)
+        seen = SeenByDiscriminator()
+        losses = discriminator_losses(
+            module.models.discriminator, objective, drawn, module.max_tokens_per_microbatch, seen, noise
+        )
+        with module.stopwatch("discriminator", int(drawn.tokens.attention_mask.sum())):
+            update = module.update_player("discriminator", losses)
+        module.clock.discriminator_updates += 1
+        if number == 0:
+            module.log_update("discriminator", update)
+            module.log("discriminator/perturbed_share", drawn.perturbed_share)
+            module.log_dict({f"discriminator/{name}": value for name, value in seen.statistics().items()})
