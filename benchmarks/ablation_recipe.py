@@ -1,6 +1,6 @@
 """The parts of the ablation's runs: one task, one backbone, one setting of each algorithm.
 
-Everything was chosen on a first try with other questions, never on the test split that the tables show. All weights
+Everything was chosen on problems of another seed of the task, none of which comes here again by design. All weights
 are trained (``FullFineTuning``): the backbone is tiny.
 """
 
@@ -55,19 +55,23 @@ SAMPLER = HFSampler(max_new_tokens=96)
 INTERVAL = 5  # tokens
 MICROBATCH = 2048  # tokens; larger ones leave the cache and were a quarter slower
 
-# The discriminator is trained on the paper's three kinds, and has to locate all others that apply to this task.
-TRAINED = (kinds.OperatorFlip(), kinds.NumberCorruption(), kinds.NudgedAnswer())
-UNSEEN = (
+# The discriminator is trained on some kinds, and has to locate all others that apply to this task.
+TRAINED = (
+    kinds.OperatorFlip(),
+    kinds.NumberCorruption(),
+    kinds.NudgedAnswer(),
     kinds.CarriedSlip(),
     kinds.WrongOperand(),
     kinds.StrayOperand(),
+)
+UNSEEN = (
     kinds.SwappedOperands(),
     kinds.SwappedQuantities(),
     kinds.WrongEntity(),
+    kinds.DirectionFlip(),
     kinds.DroppedStep(),
     kinds.ReorderedSteps(),
     kinds.BorrowedStep(),
-    kinds.DirectionFlip(),
 )
 
 GRANULARITIES: dict[str, Granularity] = {
@@ -109,7 +113,7 @@ class Scale:
     best_of: int = 16
     corrupted: int = 256
     samples: int = 4
-    discriminator_updates: int = 96
+    discriminator_updates: int = 72
     rounds: int = 200
     continued_epochs: int = 60
 
@@ -125,7 +129,9 @@ POLICY_SCHEDULE = CosineWithWarmup(warmup=0.03, floor=0.1)
 def data(scale: Scale, seed: int) -> DemonstrationDataModule:
     """Chains of 4 to 6 operations, on which the base is right in 2 of 10 samples; ``seed`` orders the prompts."""
     return DemonstrationDataModule(
-        Arithmetic(scale.demonstrations, scale.selection, scale.test, min_steps=4, max_steps=6, max_distractors=3),
+        Arithmetic(
+            scale.demonstrations, scale.selection, scale.test, min_steps=4, max_steps=6, max_distractors=3, seed=1
+        ),
         batch_size=PROMPTS,
         eval_batch_size=128,
         perturbations=list(TRAINED),
@@ -220,6 +226,7 @@ def rairl(scale: Scale, backbone: str, seed: int, *, granularity: str, head: str
         rounds=scale.rounds if warm else 0,
         discriminator_updates=Fixed(1 if warm else 3),
         discriminator_batch=48,
+        perturbed_share=1 / 3,
         warmup=Warmup(0 if warm else scale.discriminator_updates),
         policy_optimizer=adamw(POLICY_RATE),
         discriminator_optimizer=adamw(3e-5 if warm else 1e-4),

@@ -76,7 +76,7 @@ def discriminators(smoke: bool) -> list[Run]:
     if smoke:
         names = [(granularity, head) for granularity in ("dense", "sparse") for head in ("expectation", "two-head")]
         return [Run("discriminator", "D", *one, "bce", SEEDS[0]) for one in names]
-    starting = [(granularity, head, "bce") for head in ("expectation", "two-head") for granularity in GRID]
+    starting = {head: [(granularity, head, "bce") for granularity in GRID] for head in ("expectation", "two-head")}
     losses = [
         (granularity, "expectation", loss) for loss in LOSSES if loss != "bce" for granularity in ("dense", "step")
     ]
@@ -84,7 +84,11 @@ def discriminators(smoke: bool) -> list[Run]:
     compared = [*losses, *features, *((granularity, "linear", "bce") for granularity in GRID)]
     return [
         Run("discriminator", "D", *names, seed)
-        for seeds, configurations in ((SEEDS, starting), (SEEDS[:2], compared))
+        for seeds, configurations in (
+            (SEEDS, starting["expectation"]),
+            (SEEDS, starting["two-head"]),
+            (SEEDS[:1], compared),
+        )
         for seed in seeds
         for names in configurations
     ]
@@ -95,16 +99,13 @@ def policies(smoke: bool, lines: list[dict[str, Any]]) -> list[Run]:
     if not (best := best_granularities(lines, 2)):
         return []
     first, second = best
-    names = [
-        ("GRPO", "", "", ""),
-        ("R-AIRL", first, "expectation", "bce"),
-        ("R-AIRL", second, "expectation", "bce"),
-        ("R-AIRL", first, "two-head", "bce"),
-        ("SFT continued", "", "", ""),
+    compared = [
+        [("GRPO", "", "", ""), ("R-AIRL", first, "expectation", "bce"), ("SFT continued", "", "", "")],
+        [("R-AIRL", second, "expectation", "bce")],
+        [("R-AIRL", first, "two-head", "bce"), ("R-AIRL", second, "two-head", "bce")],
     ]
-    last = [] if smoke else [("R-AIRL", second, "two-head", "bce")]
     seeds = SEEDS[:1] if smoke else SEEDS
-    return [Run("policy", *one, seed) for some in (names, last) for seed in seeds for one in some]
+    return [Run("policy", *names, seed) for arms in compared for seed in seeds for names in arms]
 
 
 def best_granularities(lines: list[dict[str, Any]], count: int) -> list[str]:
