@@ -1,7 +1,7 @@
 """The parts of the ablation's runs: one task, one backbone, one setting of each algorithm.
 
-Everything was chosen on problems of another seed of the task, none of which comes here again by design. All weights
-are trained (``FullFineTuning``): the backbone is tiny.
+Everything was chosen on problems of another seed of the task (none of which comes here again). All weights are trained
+(``FullFineTuning``): the backbone is tiny.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from rairl_lightning.components import (
     Dense,
     DiscriminatorLoss,
     Fixed,
+    GradientPenalty,
     Granularity,
     GroupNormalised,
     Hinge,
@@ -38,6 +39,7 @@ from rairl_lightning.components import (
     Sparse,
     Step,
     TwoHead,
+    UnitGradient,
     Wasserstein,
 )
 from rairl_lightning.data.datamodule import DemonstrationDataModule
@@ -92,11 +94,11 @@ HEADS: dict[str, tuple[HeadSpec, Critic]] = {
     "no log-probability": (ExpectationHead(use_logprob=False), SingleHead(head_lr_factor=FASTER)),
     "no running minimum": (ExpectationHead(use_running_min=False), SingleHead(head_lr_factor=FASTER)),
 }
-LOSSES: dict[str, DiscriminatorLoss] = {
-    "bce": BinaryCrossEntropy(),
-    "wasserstein": Wasserstein(),
-    "hinge": Hinge(),
-    "pairwise": Pairwise(),
+LOSSES: dict[str, tuple[DiscriminatorLoss, GradientPenalty | None]] = {
+    "bce": (BinaryCrossEntropy(), None),
+    "wasserstein": (Wasserstein(), UnitGradient()),  # which has no minimum without a penalty
+    "hinge": (Hinge(), None),
+    "pairwise": (Pairwise(), None),
 }
 
 
@@ -109,6 +111,7 @@ class Scale:
     test: int = 768
     sft_epochs: int = 12
     pool_questions: int = 160
+    selection_rollouts: int = 8
     pool_rollouts: int = 24
     best_of: int = 16
     corrupted: int = 256
@@ -119,7 +122,7 @@ class Scale:
 
 
 FULL = Scale()
-SMOKE = Scale(16, 16, 16, 1, 4, 8, 4, 16, 1, 6, 2, 1)
+SMOKE = Scale(16, 16, 16, 1, 4, 4, 8, 4, 16, 1, 6, 2, 1)
 PROMPTS, GROUP = 16, 8
 POLICY_RATE = 2e-4
 POLICY_LOSS = ClippedSurrogate(kl_coef=0.0)
@@ -166,9 +169,9 @@ def trainer(folder: Path, *callbacks: Callback, validate: bool = False) -> Train
     )
 
 
-def pair(backbone: str, head: HeadSpec = LinearHead()) -> FullFineTuning:
-    """Policy, reference and discriminator all start from ``backbone``."""
-    return FullFineTuning(BackboneSpec(backbone), head)
+def pair(backbone: str) -> FullFineTuning:
+    """Of a baseline."""
+    return FullFineTuning(BackboneSpec(backbone))
 
 
 def sft(backbone: str, seed: int, *, epochs: int) -> SFT:
@@ -213,13 +216,15 @@ def rairl(scale: Scale, backbone: str, seed: int, *, granularity: str, head: str
         loss: of the discriminator.
         warm: whether the discriminator has had its warm-up; if not, the warm-up is all there is.
     """
-    spec, critic = HEADS[head]
+    (spec, critic), (cost, penalty) = HEADS[head], LOSSES[loss]
+    attention = "eager" if penalty is not None and penalty.differentiates_twice else None
     return RAIRL(
-        pair(backbone, spec),
+        FullFineTuning(BackboneSpec(backbone, attn_implementation=attention), spec),
         SAMPLER,
         GRANULARITIES[granularity],
         critic=critic,
-        discriminator_loss=LOSSES[loss],
+        discriminator_loss=cost,
+        discriminator_penalty=penalty,
         advantage=GroupNormalised(),
         policy_loss=POLICY_LOSS,
         group_size=GROUP,

@@ -25,7 +25,7 @@ from lightning import Callback, LightningModule, Trainer
 
 from rairl_lightning.algorithms.base import PairModule
 from rairl_lightning.algorithms.rounds import RoundsModule
-from rairl_lightning.callbacks import Health, RolloutRecorder
+from rairl_lightning.callbacks import DiscriminatorProbe, Health, RolloutRecorder
 from rairl_lightning.callbacks.health import Outcome
 from rairl_lightning.data.datamodule import DemonstrationDataModule
 from rairl_lightning.errors import ConfigError
@@ -36,6 +36,7 @@ from rairl_lightning.types import Rollouts, TokenBatch
 SEEDS = (0, 1, 2)
 GRID = tuple(recipe.GRANULARITIES)
 LOSSES = tuple(recipe.LOSSES)
+CHOSEN_BY = "selection/auroc_within_prompt"
 SOLVED, POOL, ADAPTERS = "solved.pt", "pool.pt", "adapters"
 
 
@@ -95,7 +96,7 @@ def discriminators(smoke: bool) -> list[Run]:
 
 
 def policies(smoke: bool, lines: list[dict[str, Any]]) -> list[Run]:
-    """R-AIRL in the two granularities with the best AUROC within a prompt, and the baselines."""
+    """R-AIRL in the two granularities whose discriminators do best on selection questions, and the baselines."""
     if not (best := best_granularities(lines, 2)):
         return []
     first, second = best
@@ -109,11 +110,11 @@ def policies(smoke: bool, lines: list[dict[str, Any]]) -> list[Run]:
 
 
 def best_granularities(lines: list[dict[str, Any]], count: int) -> list[str]:
-    """By the AUROC within a prompt of the expectation head with the cross-entropy, mean over its seeds."""
+    """By the AUROC within a selection prompt, expectation head and cross-entropy, mean over the seeds."""
     found: dict[str, list[float]] = {}
     for line in lines:
         if (line["stage"], line["head"], line["loss"]) == ("discriminator", "expectation", "bce"):
-            value = next(one["mean"] for one in line["measurements"] if one["metric"] == "auroc_within_prompt")
+            value = next(one["mean"] for one in line["measurements"] if one["metric"] == CHOSEN_BY)
             found.setdefault(line["granularity"], []).append(value)
     ranked = sorted(found, key=lambda name: -sum(found[name]) / len(found[name]))
     return ranked[:count] if len(ranked) >= count else []
@@ -174,19 +175,22 @@ class Place:
         """What the best start solves of the test split."""
         return Solved(*torch.load(self.best_start() / SOLVED, weights_only=True))
 
-    def pools(self, module: RAIRL, data: DemonstrationDataModule) -> tuple[Answered, Answered]:
-        """Traces of the best start for training and for testing discriminators; sampled by whoever comes first."""
+    def pools(self, module: RAIRL, data: DemonstrationDataModule) -> list[Answered]:
+        """The best start's traces of training, selection and test questions; sampled by whoever comes first."""
         file = self.best_start() / POOL
         if not file.exists():
-            questions = data.examples("test")[: self.scale.pool_questions]
-            wanted = ((data.examples("train"), self.scale.pool_rollouts, 11), (questions, self.scale.best_of, 12))
+            scale = self.scale
+            wanted = (
+                (data.examples("train"), scale.pool_rollouts, 11),
+                (data.examples("selection")[: scale.pool_questions], scale.selection_rollouts, 12),
+                (data.examples("test")[: scale.pool_questions], scale.best_of, 13),
+            )
             policy, codec = module.models.policy, module.codec
             drawn = [answer_questions(policy, recipe.SAMPLER, codec, some, n, seed=seed) for some, n, seed in wanted]
             partial = file.with_name(f"{POOL}.{os.getpid()}")
             torch.save([_plain(answered) for answered in drawn], partial)
             partial.replace(file)
-        train, test = torch.load(file, weights_only=True)
-        return _answered(train), _answered(test)
+        return [_answered(plain) for plain in torch.load(file, weights_only=True)]
 
 
 def _plain(answered: Answered) -> dict[str, Any]:
@@ -236,9 +240,10 @@ def _rairl(run: Run, folder: Path, place: Place) -> list[Measurement]:
     module = recipe.rairl(place.scale, place.backbone(), run.seed, **names, warm=True)
     data = recipe.data(place.scale, run.seed)
     warmed = place.of(Run("discriminator", "D", **names, seed=run.seed))
-    figures = _rounds(module, data, folder, place, StartFrom(warmed / ADAPTERS))
+    probe = DiscriminatorProbe(every_n_updates=25, questions=64, samples=4)
+    figures = _rounds(module, data, folder, place, StartFrom(warmed / ADAPTERS), probe)
     after = [
-        *rank(module, place.pools(module, data)[1]),
+        *rank(module, place.pools(module, data)[2]),
         *locate(module, data.examples("test")[: place.scale.corrupted]),
     ]
     return [*figures, *(replace(one, metric=f"after/{one.metric}") for one in after)]
@@ -262,7 +267,8 @@ def _discriminator(run: Run, folder: Path, place: Place) -> list[Measurement]:
     module.sampler = recipe.SAMPLER
     questions = data.examples("test")[: scale.corrupted]
     seen = locate(module, questions, recipe.TRAINED, "_trained_kinds")
-    return [*rank(module, pools[1]), *locate(module, questions), *seen]
+    chosen = [replace(one, metric=f"selection/{one.metric}") for one in rank(module, pools[1])]
+    return [*chosen, *rank(module, pools[2]), *locate(module, questions), *seen]
 
 
 class StartFrom(Callback):
@@ -287,7 +293,14 @@ class History(Callback):
         folder: of the run.
     """
 
-    NAMES = ("rollouts/agreement", "rollouts/length", "policy/entropy", "reward/mean", "discriminator/auroc")
+    NAMES = (
+        "discriminator/heldout_auroc",
+        "rollouts/agreement",
+        "rollouts/length",
+        "policy/entropy",
+        "reward/mean",
+        "discriminator/auroc",
+    )
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "history.jsonl"

@@ -26,7 +26,8 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def line(granularity: str, head: str, area: float, seed: int = 0) -> dict[str, Any]:
-    measurements = [{"metric": "auroc", "mean": 1 - area}, {"metric": "auroc_within_prompt", "mean": area}]
+    test = [{"metric": name, "mean": 1 - area} for name in ("auroc", "auroc_within_prompt")]
+    measurements = [*test, {"metric": "selection/auroc_within_prompt", "mean": area}]
     names = {"stage": "discriminator", "granularity": granularity, "head": head, "loss": "bce", "seed": seed}
     return {**names, "measurements": measurements}
 
@@ -39,7 +40,7 @@ def test_keys_are_unique_and_of_six_parts(runs: Any) -> None:
     assert {len(Path(key).parts) for key in keys} == {6}
 
 
-def test_policies_take_the_granularities_with_the_best_area_within_a_prompt(runs: Any) -> None:
+def test_policies_take_the_granularities_that_do_best_on_selection_questions(runs: Any) -> None:
     lines = [
         line("dense", "expectation", 0.7, seed=0),
         line("dense", "expectation", 0.9, seed=1),
@@ -64,6 +65,13 @@ def test_every_policy_starts_from_a_discriminator_that_is_run(runs: Any) -> None
     warmed = {(run.granularity, run.head, run.loss, run.seed) for run in runs.discriminators(False)}
     ours = [run for run in runs.policies(False, lines) if run.algorithm == "R-AIRL"]
     assert {(run.granularity, run.head, run.loss, run.seed) for run in ours} <= warmed
+
+
+def test_no_kind_is_both_trained_on_and_unseen(runs: Any) -> None:
+    trained, unseen = ({type(kind) for kind in kinds} for kinds in (runs.recipe.TRAINED, runs.recipe.UNSEEN))
+    assert trained
+    assert unseen
+    assert trained.isdisjoint(unseen)
 
 
 def test_stored_sampler_gives_each_prompt_its_own_traces(runs: Any) -> None:
@@ -99,6 +107,7 @@ def test_stored_sampler_gives_each_prompt_its_own_traces(runs: Any) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1000)
 def test_smoke_runs_everything(tmp_path: Path) -> None:
     """Every arm, on a few questions: minutes, and no figure of it means anything."""
     command = [sys.executable, str(BENCHMARKS / "ablation.py"), "--out", str(tmp_path), "--smoke"]
