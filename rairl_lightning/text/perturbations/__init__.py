@@ -3,8 +3,9 @@
 Each is called with a demonstration, a generator and other demonstrations of the data set, and gives a
 :class:`Corruption` or, where it does not apply, None. *Answer*: whether it must become wrong, too; *span*: what is
 marked. The shares of demonstrations to which each applies, with 15 others at hand, were measured on the first 500
-training questions of GSM8K, on 200 of the built-in dials, and on 500 of MMLU-Pro and of the MedReason stand-in
-(``tests/text/test_perturbations_real.py`` holds them).
+training questions of GSM8K, on 200 of the built-in dials, on 500 of MMLU-Pro and on 500 *medical* ones, which stand in
+for MedReason, whose training file was not to be had: multiple choice with explanations by GPT-4 and GPT-4o, four fifths
+of it from MedMCQA (``tests/text/test_perturbations_real.py`` holds the shares).
 
 | class | what goes wrong | answer | span | GSM8K | dials | MMLU-Pro | medical |
 |---|---|---|---|---|---|---|---|
