@@ -64,15 +64,19 @@ def half_of_grpo(groups: Sequence[Group], *, metric: str) -> Verdict:
 
 
 def none_collapsed(groups: Sequence[Group]) -> Verdict:
-    """No policy run with health on collapsed; one that ended in an error counts as if it had."""
+    """No policy run with health on was stopped by a collapse; one that ended in an error counts as if it had been.
+
+    A run that was restored and went on is not lost; how often that happened is said.
+    """
     runs = [group for group in groups if group.stage == "policy" and HEALTH_OFF not in group.algorithm]
     watched = [group for group in runs if "collapsed" in group.figures or group.failed]
     if not watched:
         return NOT_RUN
-    figures = [group.figures["collapsed"] for group in watched if "collapsed" in group.figures]
-    collapsed = round(sum(figure.mean * figure.seeds for figure in figures))
-    failed, counted = sum(group.failed for group in watched), sum(figure.seeds for figure in figures)
-    return _verdict(collapsed + failed == 0, f"{collapsed} of {counted} runs collapsed, {failed} failed")
+    counted = sum(group.figures["collapsed"].seeds for group in watched if "collapsed" in group.figures)
+    lost, restorations = _total(watched, "collapsed"), _total(watched, "restorations")
+    failed = sum(group.failed for group in watched)
+    why = f"{lost} of {counted} runs lost, {failed} failed; {restorations} restorations"
+    return _verdict(lost + failed == 0, why)
 
 
 def choice_above_baselines(groups: Sequence[Group], *, metric: str) -> Verdict:
@@ -108,7 +112,7 @@ WANTED: tuple[tuple[str, Judge], ...] = (
         "gain (sampled): R-AIRL's at least half of GRPO's",
         partial(half_of_grpo, metric="gain/sampled"),
     ),
-    ("no collapsed run with health on", none_collapsed),
+    ("no run lost to collapse with health on", none_collapsed),
     (
         "Best-of-16 by mean reward above majority vote and above log-probability",
         partial(choice_above_baselines, metric="best_of_16/reward"),
@@ -126,6 +130,11 @@ WANTED: tuple[tuple[str, Judge], ...] = (
 
 def _verdict(met: bool, why: str) -> Verdict:
     return Verdict("met" if met else "missed", why)
+
+
+def _total(groups: Sequence[Group], metric: str) -> int:
+    figures = [group.figures[metric] for group in groups if metric in group.figures]
+    return round(sum(figure.mean * figure.seeds for figure in figures))
 
 
 def _show(group: Group, metric: str) -> str:

@@ -261,6 +261,20 @@ def test_wanted(text: str, groups: list[Group], status: str) -> None:
     assert dict(WANTED)[text](groups[::-1]).status == status
 
 
+def test_restored_runs_are_counted_and_not_lost() -> None:
+    def run(algorithm: str, collapsed: float, restorations: float, seeds: int, failed: int = 0) -> Group:
+        means = {"collapsed": collapsed, "restorations": restorations}
+        figures = {name: Figure(mean, mean, mean, seeds) for name, mean in means.items()}
+        return Group("policy", algorithm, "", "", "", figures, failed=failed)
+
+    runs = [run("R-AIRL", 0, 4 / 3, 3), run("GRPO", 0, 0.5, 2), run("R-AIRL without health", 1, 9, 1)]
+    verdict = dict(WANTED)[COLLAPSED](runs)
+    assert (verdict.status, verdict.why) == ("met", "0 of 5 runs lost, 0 failed; 5 restorations")
+    runs[1] = run("GRPO", 0.5, 2, 2, failed=1)
+    verdict = dict(WANTED)[COLLAPSED](runs)
+    assert (verdict.status, verdict.why) == ("missed", "1 of 5 runs lost, 1 failed; 8 restorations")
+
+
 def test_every_wanted_figure_can_be_met_missed_and_not_run() -> None:
     assert {judge([]).status for _, judge in WANTED} == {"not run"}
     for text in (ABOVE, HALF, COLLAPSED, CHOICE, LOCALISES):
