@@ -73,7 +73,7 @@ def execute(run, folder, smoke):
             os.kill(os.getpid(), signal.SIGKILL)
         case "hang":
             signal.signal(signal.SIGTERM, lambda *_: ((folder / "asked").touch(), os._exit(1)))
-            below = subprocess.Popen(["sleep", "60"])
+            below = subprocess.Popen(["sleep", "600"])
             (folder / "below").write_text(str(below.pid))
             below.wait()
         case "exit":
@@ -111,7 +111,7 @@ class Toy:
     def run(self, *arguments: str) -> tuple[int, str, str]:
         process = self.start(*arguments)
         try:
-            printed, complained = process.communicate(timeout=30)
+            printed, complained = process.communicate(timeout=120)
         finally:
             process.kill()
         return process.returncode, printed, complained

@@ -26,7 +26,7 @@ def seen(toy, key: str) -> dict[str, Any]:
     return json.loads((toy.out / key / "seen.json").read_text())
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 10) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
@@ -101,7 +101,7 @@ def test_stopped_and_continued_finds_what_an_unbroken_run_finds(toy, unbroken, n
     children = [int(path.read_text()) for path in paths] + [seen(toy, key)["pid"] for key in under_way]
     assert all(alive(pid) for pid in children)
     process.send_signal(number)
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
     assert process.returncode == (-number if number == signal.SIGKILL else 128 + number)
     wait_for(lambda: not any(alive(pid) for pid in children))
     asked = [(toy.out / key / "asked").exists() for key in under_way]
@@ -148,7 +148,7 @@ def test_two_do_not_write_into_one_folder(toy) -> None:
         status, _, complaint = toy.run("--stages", "start")
     finally:
         first.terminate()
-        first.communicate(timeout=10)
+        first.communicate(timeout=60)
     assert status == 2
     assert "Another ablation is writing" in complaint
     toy.plan = {}

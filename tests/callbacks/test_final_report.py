@@ -81,7 +81,17 @@ def test_sft_is_continued_for_the_time_the_rounds_took(reported: Any) -> None:
     assert seconds["total"] + 0.3 >= sum(value for name, value in seconds.items() if name not in ("total", "install"))
 
 
-def test_a_resumed_run_reports_the_time_of_both_parts(base: Path, tmp_path: Path) -> None:
+class Clock:
+    """Stands still unless it is told to move, for whatever reads ``perf_counter`` of the module ``time``."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.stopped_at = 1000.0
+        monkeypatch.setattr(time, "perf_counter", lambda: self.stopped_at)
+
+
+def test_a_resumed_run_reports_the_time_of_both_parts(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Stop(Checkpoint):
         def on_train_batch_end(self, trainer: Any, pl_module: RAIRL, *_: Any) -> None:
             if pl_module.clock.round == 1:
@@ -89,21 +99,29 @@ def test_a_resumed_run_reports_the_time_of_both_parts(base: Path, tmp_path: Path
 
     fit(base, tmp_path, FinalReport(questions=2, samples=2), Stop())
     state = torch.load(tmp_path / "one.ckpt", weights_only=True)["callbacks"]["FinalReport"]
-    report = FinalReport()
+    report, clock = FinalReport(), Clock(monkeypatch)
     report.setup(None, None, "fit")
     assert set(state["seconds"]) == {"sft", "warm-up", "adversarial"}
+    clock.stopped_at += 2000
+    assert report.state_dict()["total"] == 2000, "negative control: nothing of the first part"
     report.load_state_dict(state)
     assert report._seconds == state["seconds"]
-    assert time.perf_counter() - report._start == pytest.approx(state["total"], abs=0.1)
+    assert report.state_dict()["total"] == pytest.approx(state["total"])
+    clock.stopped_at += 10
+    assert report.state_dict()["total"] == pytest.approx(state["total"] + 10)
 
 
-def test_what_other_callbacks_do_is_no_training(base: Path, tmp_path: Path) -> None:
+def test_what_other_callbacks_do_is_no_training(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pause, passed, real = 20.0, [], time.perf_counter  # longer than two rounds take on any machine
+
     class Slow(Callback):
         def on_train_batch_end(self, trainer: Any, pl_module: RAIRL, *_: Any) -> None:
-            time.sleep(0.5 if pl_module.clock.round else 0)
+            passed.append(pause if pl_module.clock.round else 0)
 
+    monkeypatch.setattr(time, "perf_counter", lambda: real() + sum(passed))
     fit(base, tmp_path, Slow(), report := FinalReport(questions=2, samples=2))
-    assert report._seconds["adversarial"] < 2 * 0.5
+    assert report._seconds["adversarial"] < pause
+    assert report.state_dict()["total"] > 2 * pause, "negative control: the clock did go on in the pauses"
 
 
 def test_without_sft_there_is_nothing_to_compare(base: Path, tmp_path: Path) -> None:

@@ -166,10 +166,10 @@ HOSTILE = ["<answer>", "<answer>1</answer>", "1,000", "9", "\\boxed{", "$", "(",
 @pytest.mark.parametrize("unit", HOSTILE)
 def test_hostile_answers_are_judged_quickly(unit):
     text = unit * (20_000 // len(unit))
-    started = time.perf_counter()
+    started = time.process_time()  # a busy machine takes none of it
     extract_answer(text)
     answers_agree(text, text + "1")
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_quantities():

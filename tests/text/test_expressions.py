@@ -79,8 +79,8 @@ def test_never_raises(text):
 @pytest.mark.parametrize("unit", ["1+", "(", "-", "= 1 ", "1 a ", "1,000,", "9", "1+1=2", "\\", "x ", ".1"])
 def test_hostile_text_is_read_quickly(unit):
     text = unit * (50_000 // len(unit))
-    started = time.perf_counter()
+    started = time.process_time()  # a busy machine takes none of it
     evaluate(text)
     [equation.holds for equation in find_equations(text)]
     find_quantities(text)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
