@@ -75,7 +75,8 @@ def test_scaled_advantages_agree_with_the_equations(kind, rewards, mask):
         for base, scaling in product(bases, SCALINGS)
     }
     for name, scaling in SCALINGS.items():
-        assert only(components[kind](scaling)(rewards, mask, SIZE), expected) == [(kind, name)]
+        found = components[kind](scaling)(rewards, mask, SIZE)
+        assert only(found, expected) == [(kind, name)]  # controls: the others
 
 
 @pytest.mark.parametrize("eps", [0.1, 0.2])
@@ -86,7 +87,7 @@ def test_grpos_advantage_agrees_with_the_equation(rewards, mask, eps):
     returns = trajectory_mean(rewards, mask)
     np.testing.assert_allclose(returns.numpy(), [np.mean(trace) for trace in traces(rewards, mask)])
     by_trace = group_normalised(returns, SIZE, eps).unsqueeze(1) * mask
-    assert only(by_trace, expected) == [eps]
+    assert only(by_trace, expected) == [eps]  # control: the other
     groups = split_groups(returns, SIZE)
     assert groups.tolist() == [returns[:SIZE].tolist(), returns[SIZE:].tolist()]
 
@@ -100,7 +101,7 @@ def test_segment_bonuses_agree_with_the_equation(name, rewards, mask, grid):
         for kind in SIGNALS
     }
     found = SIGNALS[name](rewards, grid, mask)
-    assert only(found, {kind: padded(values, mask) for kind, values in signals.items()}) == [name]
+    assert only(found, {kind: padded(values, mask) for kind, values in signals.items()}) == [name]  # controls
     base = padded(reference.trace_centred(rows, SIZE), mask)
     expected = {
         (kind, weight): base + weight * padded(reference.centred(values, SIZE), mask)

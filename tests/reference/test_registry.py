@@ -64,6 +64,28 @@ def reached(source: str, test: str) -> tuple[set[str], str]:
     return names, text
 
 
+def tells_apart(check: ast.Assert | ast.With) -> bool:
+    """Whether a check wants something to fail, to differ, or to be the only one of several that agrees."""
+    parts = [check.test] if isinstance(check, ast.Assert) else [item.context_expr for item in check.items]
+    for node in (node for part in parts for node in ast.walk(part)):
+        match node:
+            case ast.Compare(ops=[ast.NotEq() | ast.Lt() | ast.Gt(), *_]):
+                return True
+            case ast.Compare(ops=[ast.Eq()], comparators=[ast.List(elts=[_])]):
+                return True
+            case ast.UnaryOp(op=ast.Not()) | ast.Attribute(attr="raises"):
+                return True
+    return False
+
+
+def has_control(text: str) -> bool:
+    """Whether a check that is called a control, on it or up to two lines above, tells something apart."""
+    said = [number for number, line in enumerate(text.splitlines(), 1) if "control" in line]
+    checks = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Assert | ast.With)]
+    near = [one for one in checks for at in said if one.lineno - 2 <= at <= (one.end_lineno or one.lineno)]
+    return any(tells_apart(one) for one in near)
+
+
 def faults(test: str, claimed: str, needs_reference: bool) -> list[str]:
     """What is wrong with one entry of the registry."""
     file, _, name = test.partition("::")
@@ -74,7 +96,7 @@ def faults(test: str, claimed: str, needs_reference: bool) -> list[str]:
     found = [f"{test} does not read {one}" for one in claimed.split() if one not in names]
     if needs_reference:
         found += [] if INDEPENDENT.search(text) else [f"{test} has no reference"]
-        found += [] if "control" in text else [f"{test} has no negative control"]
+        found += [] if has_control(text) else [f"{test} has no negative control"]
     return found
 
 
@@ -107,6 +129,25 @@ def test_a_wrong_entry_is_found():
     assert faults(plain, "ExpertsOnly", True)[0] == f"{plain} has no reference"
     imported = "import numpy as np\nfrom ours import f\n\ndef test_it():\n    # control\n    assert np.ones(1)\n"
     assert "f" not in reached(imported, "test_it")[0], "an import is not a use"
+
+
+@pytest.mark.parametrize(
+    ("lines", "is_one"),
+    [
+        ("assert f(1) != 2  # control", True),
+        ("assert not f(1), 'control'", True),
+        ("with pytest.raises(AssertionError):  # control\n        check(f)", True),
+        ("assert [k for k, v in given if f(k) == v] == [name]  # controls", True),
+        ("# control: the wrong one\n    wrong = f(2)\n    assert f(1) != wrong", True),
+        ("# control\n    assert f(1) == 1", False),
+        ("control = f(1)\n    assert control == 1", False),
+        ("assert f(1) != 2", False),
+        ("assert f(1) != 2\n    assert f(1) == 1\n    assert f(3) == 3  # control", False),
+        ("with torch.no_grad():  # control\n        f(1)", False),
+    ],
+)
+def test_a_control_is_a_check_and_not_a_word(lines, is_one):
+    assert has_control(f"def test_it():\n    {lines}\n") is is_one
 
 
 def test_the_references_import_nothing_of_ours():
