@@ -100,13 +100,15 @@ def policies(smoke: bool, lines: list[dict[str, Any]]) -> list[Run]:
     if not (best := best_granularities(lines, 2)):
         return []
     first, second = best
-    compared = [
-        [("GRPO", "", "", ""), ("R-AIRL", first, "expectation", "bce"), ("SFT continued", "", "", "")],
-        [("R-AIRL", second, "expectation", "bce")],
-        [("R-AIRL", first, "two-head", "bce"), ("R-AIRL", second, "two-head", "bce")],
+    arms = [
+        ("GRPO", "", "", ""),
+        ("R-AIRL", first, "expectation", "bce"),
+        ("R-AIRL", second, "expectation", "bce"),
+        ("SFT continued", "", "", ""),
     ]
+    critics = [("R-AIRL", granularity, "two-head", "bce") for granularity in (first, second)]
     seeds = SEEDS[:1] if smoke else SEEDS
-    return [Run("policy", *names, seed) for arms in compared for seed in seeds for names in arms]
+    return [Run("policy", *names, seed) for some in (arms, critics) for seed in seeds for names in some]
 
 
 def best_granularities(lines: list[dict[str, Any]], count: int) -> list[str]:
