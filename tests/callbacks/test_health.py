@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import gates
 import jsonargparse
@@ -16,8 +16,14 @@ from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
 from rairl_lightning.algorithms.phases import Phase, SFTInitialisation, Warmup
-from rairl_lightning.callbacks import AdapterCheckpoint, Health, InterruptCheckpoint, RolloutRecorder
-from rairl_lightning.callbacks.health import FormatRate, History, Level, Outcome, Sign
+from rairl_lightning.callbacks import (
+    AdapterCheckpoint,
+    Health,
+    InterruptCheckpoint,
+    RolloutRecorder,
+)
+from rairl_lightning.callbacks.health import FormatRate, HeldoutAuroc, History, Level, Outcome, Sign
+from rairl_lightning.callbacks.periodic import log_once
 from rairl_lightning.components.rewards import ClippedLogit
 from rairl_lightning.components.schedules import Constant, CosineWithWarmup
 from rairl_lightning.errors import CheckpointError, ConfigError, TrainingError
@@ -324,6 +330,30 @@ def test_other_signs_do_not_fit_the_checkpoint(base: Path, tmp_path: Path) -> No
     run(base, tmp_path, scripted(), rounds=1, saved=True)
     with pytest.raises(CheckpointError, match="watched other signs"):
         run(base, tmp_path, Health([FormatRate()]), ckpt_path=tmp_path / "1.ckpt")
+
+
+@expected_collapse
+def test_what_was_measured_of_the_discarded_discriminator_is_read_once(base: Path, tmp_path: Path) -> None:
+    """A held figure stays logged after the restoration, and is gone after a resumption: neither is a new reading."""
+
+    class Measured(RolloutRecorder):
+        areas: ClassVar = {1: 0.8, 5: 0.2, 9: 0.3}
+
+        def on_train_batch_end(self, trainer: Any, pl_module: RAIRL, *_: Any) -> None:
+            if pl_module.clock.round in self.areas:
+                log_once(trainer, pl_module, {"discriminator/heldout_auroc": self.areas[pl_module.clock.round]})
+
+    def go(ckpt_path: Path | None = None) -> Run:
+        health = Health([HeldoutAuroc(patience=1)], every_n_rounds=3, confirm=2, max_restorations=1)
+        return run(base, tmp_path, health, saved=ckpt_path is None, ckpt_path=ckpt_path, more=[Measured()])
+
+    straight = go()
+    assert [collapse.round for collapse in straight.health.collapses] == [5, 9], "once a measurement"
+    for stop in (5, 6):  # with the collapse, and after it
+        resumed = go(tmp_path / f"{stop}.ckpt")
+        assert resumed.health.verdict == straight.health.verdict
+        assert resumed.health.watches[0].state_dict() == straight.health.watches[0].state_dict()
+        assert gates.largest_difference(straight.states[9], resumed.states[9]) == 0, f"stopped after round {stop}"
 
 
 # --- Place and settings -------------------------------------------------------------------------------------------
