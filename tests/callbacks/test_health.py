@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,15 +13,19 @@ import gates
 import jsonargparse
 import pytest
 import torch
+from lightning import Callback
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
 from rairl_lightning.algorithms.phases import Phase, SFTInitialisation, Warmup
 from rairl_lightning.callbacks import (
     AdapterCheckpoint,
+    DiscriminatorProbe,
     Health,
     InterruptCheckpoint,
+    Reranking,
     RolloutRecorder,
+    TraceLogger,
 )
 from rairl_lightning.callbacks.health import FormatRate, HeldoutAuroc, History, Level, Outcome, Sign
 from rairl_lightning.callbacks.periodic import log_once
@@ -284,6 +289,37 @@ def test_an_update_that_is_not_finite_is_mended(base: Path, tmp_path: Path, monk
     assert [collapse.round for collapse in done.health.collapses] == [5]
     assert "SkippedUpdates" in done.health.collapses[0].signs and done.health.collapses[0].restored == 2
     assert done.module.clock.round == 8 and all(t.isfinite().all() for t in done.states[8].values())
+
+
+class PoisonedHead(Callback):
+    """The discriminator's head is no number from the start of the fifth round on."""
+
+    def on_train_batch_start(self, trainer: Any, pl_module: RAIRL, *_: Any) -> None:
+        if pl_module.clock.round == 4 and pl_module.clock.phase is Phase.ADVERSARIAL:
+            with torch.no_grad():
+                for parameter in pl_module.models.discriminator.head.parameters():
+                    parameter.fill_(float("nan"))
+
+
+@expected_collapse
+def test_a_discriminator_that_scores_no_numbers_is_mended(base: Path, tmp_path: Path) -> None:
+    health = Health(every_n_rounds=2, confirm=1)
+    evaluated = [DiscriminatorProbe(1, questions=4, samples=4), Reranking(5, 3, 4), TraceLogger(5, 3)]
+    done = run(base, tmp_path, health, rounds=8, more=[PoisonedHead(), *evaluated], warmup=Warmup(0))
+    assert [(collapse.round, collapse.restored) for collapse in health.collapses] == [(5, 2)]
+    assert "SkippedUpdates" in health.collapses[0].signs and "HeldoutAuroc" not in health.collapses[0].signs
+    assert done.module.clock.round == 8 and all(t.isfinite().all() for t in done.states[8].values())
+    notes = done.trainer.logger
+    assert len(notes.having("discriminator/heldout_auroc")) == 7, "one is not to be had"
+    assert all(math.isfinite(area) for area in notes.having("discriminator/heldout_auroc"))
+    assert done.module.clock.heldout_auroc == notes.having("discriminator/heldout_auroc")[-1]
+
+
+def test_without_it_such_a_discriminator_stops_the_run(base: Path, tmp_path: Path) -> None:
+    module = gates.module(gates.full(base), rounds=8, warmup=Warmup(0))
+    with pytest.raises(TrainingError, match="gradient of the discriminator is not finite"):
+        gates.trainer(tmp_path, [PoisonedHead()]).fit(module, datamodule=gates.data())
+    assert module.clock.round == 4
 
 
 def test_without_it_such_an_update_stops_the_run(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
