@@ -11,7 +11,7 @@ from rairl_lightning.algorithms.seen import SeenByDiscriminator
 def update_discriminator(
     module: PlayersModule, objective: Objective, draw: Draw, labelled: LabelledTraces, updates: int
 ) -> None:
-    """Update k times; the figures logged are those of the first draw, before it was learnt.
+    """Update k times; the figures logged are those of the first draw, before it was learnt, if it could be.
 
     Args:
         module: whose discriminator moves.
@@ -36,4 +36,5 @@ def update_discriminator(
         if number == 0:
             module.log_update("discriminator", update)
             module.log("discriminator/perturbed_share", drawn.perturbed_share)
-            module.log_dict({f"discriminator/{name}": value for name, value in seen.statistics().items()})
+            if not update.skipped:  # scores may be what was not finite, and there is nothing to rank
+                module.log_dict({f"discriminator/{name}": value for name, value in seen.statistics().items()})

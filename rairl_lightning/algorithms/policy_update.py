@@ -17,6 +17,7 @@ from rairl_lightning.algorithms.seen import SeenByPolicy
 from rairl_lightning.algorithms.statistics import reward_statistics
 from rairl_lightning.components import Advantage, ExpertInGroup, PolicyLoss, RewardPenalty, SamplerCorrection
 from rairl_lightning.errors import ConfigError
+from rairl_lightning.functional.divergence import kl_k3
 from rairl_lightning.types import Rollouts, TrainBatch
 
 
@@ -79,7 +80,10 @@ def group_members(
 
 
 def penalised(module: PlayersModule, penalty: RewardPenalty, rewards_NT: Tensor, members: GroupMembers) -> Tensor:
-    """What the members of the groups are paid: the rewards less the penalty, ``[N, T]``; logs the rollouts' penalty.
+    """What the members of the groups are paid: the rewards less the penalty, ``[N, T]``.
+
+    Logs the rollouts' mean penalty and, where the reference is asked, their k3 to it as ``policy/kl``, in nats a token:
+    what a loss with a KL logs, of its default estimate and normalisation.
 
     Args:
         module: with the policy and the reference.
@@ -91,6 +95,8 @@ def penalised(module: PlayersModule, penalty: RewardPenalty, rewards_NT: Tensor,
     if penalty.needs_reference:
         reference, temperature = module.models.reference, module.sampler.temperature
         reference_NT = reference.score(tokens, module.max_tokens_per_microbatch, temperature).logprobs
+        kl_NT = kl_k3(members.traces.logprobs, reference_NT)
+        module.log("policy/kl", float(members.split_means(kl_NT)[0].mean()))
     paid_NT = penalty(rewards_NT, members.traces.logprobs, reference_NT, tokens.completion_mask)
     module.log("reward/penalty", float(members.split_means(rewards_NT - paid_NT)[0].mean()))
     return paid_NT

@@ -20,7 +20,8 @@ class DiscriminatorProbe(Callback):
     """Sets ``clock.heldout_auroc`` and logs ``discriminator/heldout_auroc``.
 
     It is the probability that a rollout on a selection prompt whose answer agrees with the demonstration's is paid
-    more than one whose answer does not. While the policy is frozen the rollouts are sampled once.
+    more than one whose answer does not. While the policy is frozen the rollouts are sampled once. Nothing is set or
+    logged where only one of the two kinds was sampled, or where a reward is not finite.
 
     Args:
         every_n_updates: discriminator updates between two measurements, >= 1; a round counts as one at least, so that
@@ -70,6 +71,8 @@ class DiscriminatorProbe(Callback):
         with trainer.precision_plugin.forward_context():  # as in training; callbacks run outside of it
             answered = self._answers(trainer, module)
             rewards_N = module.trace_rewards(answered.rollouts.tokens)
+        if not rewards_N.isfinite().all():  # no ranking; the updates say so too, and Health may still mend it
+            return
         area = reward_auroc(answered.per_question(rewards_N), answered.correct_QN)
         if not math.isnan(area):  # NaN: all rollouts right, or all wrong; nothing was learnt about D
             module.clock.heldout_auroc = area

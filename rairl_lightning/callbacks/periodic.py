@@ -27,7 +27,7 @@ def log_once(trainer: Trainer, module: PairModule, metrics: dict[str, float]) ->
 class PeriodicEvaluation(Callback):
     """Evaluates on the selection split every few rounds, and on the test split in ``rairl test``.
 
-    A run without rounds (SFT) is evaluated once, at its end.
+    A run without rounds (SFT) is evaluated once, at its end. A round whose update ``Health`` skips is left out.
 
     Args:
         every_n_rounds: rounds between two evaluations, >= 1.
@@ -52,6 +52,8 @@ class PeriodicEvaluation(Callback):
     ) -> None:
         """Evaluate on the selection split where it is due."""
         if not isinstance(pl_module, RoundsModule) or pl_module.clock.phase is not Phase.ADVERSARIAL:
+            return
+        if pl_module.skipped_updates:  # players that may not rank anything; Health is about to put them back
             return
         if pl_module.clock.round and pl_module.clock.round % self.every_n_rounds == 0:
             self._log(trainer, pl_module, "selection")

@@ -181,7 +181,8 @@ class TwoHead(Critic):
     """Learning rate of ``h`` as a multiple of the heads', >= 0 (the authors': 0.5)."""
 
     potential_weight_decay: float = 1e-4
-    """Weight decay (L2) of ``h``, >= 0 (the authors': 1e-4)."""
+    """Weight decay of ``h`` in the place of the optimiser's own, >= 0 (the authors': L2 of 1e-4); under AdamW it is
+    decoupled: a step shrinks ``h`` by its learning rate times this."""
 
     def __post_init__(self) -> None:
         check_number("gamma", self.gamma, at_least=0, at_most=1)

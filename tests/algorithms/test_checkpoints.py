@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
@@ -12,6 +14,7 @@ import pytest
 import torch
 from lightning import Callback
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
 from rairl_lightning.algorithms.phases import SFTInitialisation, Warmup
@@ -118,6 +121,67 @@ def test_resuming_within_the_sft_initialisation_equals_no_stop(base: Path, tmp_p
     for stop in (2, 5, 7, steps - 1):  # not the last of an epoch, which Lightning would not validate again
         resumed, _ = run(module(), tmp_path, ckpt_path=tmp_path / f"{stop}.ckpt", limit_val_batches=1.0)
         assert gates.largest_difference(straight, resumed) == 0, f"stopped after step {stop}"
+
+
+class Sends(Callback):
+    """A signal to the own process, in a training step or in the validation after it."""
+
+    def __init__(self, name: str, step: int, during: str) -> None:
+        self.signal, self.step, self.during = signal.Signals[name], step, during
+
+    def send(self, now: bool) -> None:
+        if now:
+            self.step = -1
+            os.kill(os.getpid(), self.signal)
+
+    def on_train_batch_start(self, trainer: Any, pl_module: RAIRL, *_: Any) -> None:
+        self.send(self.during == "training" and pl_module.clock.batches == self.step - 1)
+
+    def on_validation_batch_start(self, trainer: Any, pl_module: RAIRL, *_: Any) -> None:
+        self.send(self.during == "validation" and pl_module.clock.batches == self.step)
+
+
+@pytest.mark.parametrize("during", ["training", "validation"])
+@pytest.mark.parametrize(("name", "stopped"), [("SIGINT", SystemExit), ("SIGTERM", SIGTERMException)])
+def test_a_signal_at_the_end_of_an_sft_epoch_does_not_lose_the_epoch(
+    base: Path, tmp_path: Path, name: str, stopped: type[BaseException], during: str
+) -> None:
+    def module() -> RAIRL:
+        torch.manual_seed(0)
+        sft = SFTInitialisation(2, patience=2, monitor="log_likelihood")
+        return gates.module(gates.full(base), sft=sft, rounds=1, warmup=Warmup(2))
+
+    straight, _ = run(module(), tmp_path, limit_val_batches=1.0)
+    for epoch in (1, 2):  # of four steps; the second is the last
+        sender = Sends(name, 4 * epoch, during)
+        with pytest.raises(stopped):
+            run(module(), tmp_path, [InterruptCheckpoint(), sender], limit_val_batches=1.0)
+        path = tmp_path / "interrupted.ckpt"
+        clock = torch.load(path, weights_only=True)["rairl"]["clock"]
+        assert (clock["batches"], clock["sft_epoch"]) == (4 * epoch + 1, epoch)
+        resumed, _ = run(module(), tmp_path, ckpt_path=path, limit_val_batches=1.0)
+        assert gates.largest_difference(straight, resumed) == 0, f"stopped at the end of epoch {epoch}"
+        path.unlink()
+
+
+@pytest.mark.parametrize("hook", ["on_validation_start", "on_train_end"])
+def test_a_second_interrupt_in_an_sft_epoch_saves_nothing_and_one_behind_the_last_does(
+    base: Path, tmp_path: Path, hook: str
+) -> None:
+    sent: list[int] = []
+
+    class Sender(Callback):
+        def interrupt(self, *_: Any) -> None:
+            for number in range(2):
+                sent.append(number)
+                os.kill(os.getpid(), signal.SIGINT)
+
+    setattr(Sender, hook, Sender.interrupt)
+    module = gates.sft(gates.full(base), sft=SFTInitialisation(1, monitor="log_likelihood"))
+    with pytest.raises(SystemExit):
+        run(module, tmp_path, [Sender(), InterruptCheckpoint()], limit_val_batches=1.0)
+    over = hook == "on_train_end"
+    assert (tmp_path / "interrupted.ckpt").exists() is over and sent == ([0] if over else [0, 1])
 
 
 def test_a_resumed_warm_up_ends_when_it_would_have(base: Path, tmp_path: Path) -> None:

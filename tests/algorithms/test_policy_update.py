@@ -21,6 +21,8 @@ from rairl_lightning.algorithms.phases import Warmup
 from rairl_lightning.algorithms.policy_update import PolicyObjective, minibatches
 from rairl_lightning.algorithms.rounds import RoundsModule
 from rairl_lightning.algorithms.seen import SeenByPolicy
+from rairl_lightning.callbacks import Health
+from rairl_lightning.callbacks.health import KLToReference
 from rairl_lightning.components import (
     Advantage,
     BalancedExpert,
@@ -332,6 +334,40 @@ def test_the_expert_is_penalised_like_the_others(base: Path, tmp_path: Path) -> 
     ((paid_NT, mask_NT, _, _),) = notes.seen
     experts = paid_NT[4::5][mask_NT[4::5]]
     assert float((experts - 1.1).abs().min()) > 1e-6, "every token of his costs its divergence"
+
+
+@dataclass(frozen=True)
+class SeenPenalty(KLInReward):
+    """Notes what the divergence is taken of."""
+
+    seen: list[tuple[np.ndarray, ...]] = field(default_factory=list)
+
+    def __call__(self, rewards_NT: Tensor, logprobs_NT: Tensor, reference_NT: Any, mask_NT: Tensor) -> Tensor:
+        self.seen.append(tuple(one.double().numpy() for one in (logprobs_NT, reference_NT, mask_NT)))
+        return super().__call__(rewards_NT, logprobs_NT, reference_NT, mask_NT)
+
+
+@ALGORITHMS
+def test_a_kl_in_the_reward_is_logged_for_the_sign_of_drift(base: Path, tmp_path: Path, make: Make) -> None:
+    penalty, health = SeenPenalty(0.1), Health([KLToReference(warning=1e3, collapse=1e3)])
+    settings = {"policy_loss": ClippedSurrogate(kl_coef=0.0), "reward_penalty": penalty, "rounds": 1}
+    module = made(make, gates.full(base), expert_in_group=SingleExpert(), **settings)
+    module.configure_model()
+    with torch.no_grad():
+        for parameter in module.models.reference.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    (logged,) = fit(module, tmp_path, [health]).logger.having("policy/kl")
+    ((policy, reference, mask),) = penalty.seen
+    traces = ((np.exp(reference - policy) - 1 - (reference - policy)) * mask).sum(axis=1) / mask.sum(axis=1)
+    rollouts = np.arange(len(traces)) % 5 != 4
+    assert logged == pytest.approx(traces[rollouts].mean(), rel=1e-4) and logged > 1e-3
+    assert logged != pytest.approx(traces.mean(), rel=1e-3), "control: the demonstrations are no rollouts"
+    assert health.watches[0].value == logged, "the sign has something to read"
+
+
+def test_without_any_kl_none_is_logged(base: Path, tmp_path: Path) -> None:
+    module = made(gates.grpo, gates.full(base), policy_loss=ClippedSurrogate(kl_coef=0.0), rounds=1)
+    assert fit(module, tmp_path).logger.having("policy/kl") == []
 
 
 @pytest.mark.parametrize("expert", [SingleExpert(), BalancedExpert()])

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import gates
 import jsonargparse
 import pytest
 import torch
+from lightning import Callback
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
 from rairl_lightning.algorithms.phases import Phase, SFTInitialisation, Warmup
-from rairl_lightning.callbacks import AdapterCheckpoint, Health, InterruptCheckpoint, RolloutRecorder
-from rairl_lightning.callbacks.health import FormatRate, History, Level, Outcome, Sign
+from rairl_lightning.callbacks import (
+    AdapterCheckpoint,
+    DiscriminatorProbe,
+    Health,
+    InterruptCheckpoint,
+    Reranking,
+    RolloutRecorder,
+    TraceLogger,
+)
+from rairl_lightning.callbacks.health import FormatRate, HeldoutAuroc, History, Level, Outcome, Sign
+from rairl_lightning.callbacks.periodic import log_once
 from rairl_lightning.components.rewards import ClippedLogit
 from rairl_lightning.components.schedules import Constant, CosineWithWarmup
 from rairl_lightning.errors import CheckpointError, ConfigError, TrainingError
@@ -280,6 +291,37 @@ def test_an_update_that_is_not_finite_is_mended(base: Path, tmp_path: Path, monk
     assert done.module.clock.round == 8 and all(t.isfinite().all() for t in done.states[8].values())
 
 
+class PoisonedHead(Callback):
+    """The discriminator's head is no number from the start of the fifth round on."""
+
+    def on_train_batch_start(self, trainer: Any, pl_module: RAIRL, *_: Any) -> None:
+        if pl_module.clock.round == 4 and pl_module.clock.phase is Phase.ADVERSARIAL:
+            with torch.no_grad():
+                for parameter in pl_module.models.discriminator.head.parameters():
+                    parameter.fill_(float("nan"))
+
+
+@expected_collapse
+def test_a_discriminator_that_scores_no_numbers_is_mended(base: Path, tmp_path: Path) -> None:
+    health = Health(every_n_rounds=2, confirm=1)
+    evaluated = [DiscriminatorProbe(1, questions=4, samples=4), Reranking(5, 3, 4), TraceLogger(5, 3)]
+    done = run(base, tmp_path, health, rounds=8, more=[PoisonedHead(), *evaluated], warmup=Warmup(0))
+    assert [(collapse.round, collapse.restored) for collapse in health.collapses] == [(5, 2)]
+    assert "SkippedUpdates" in health.collapses[0].signs and "HeldoutAuroc" not in health.collapses[0].signs
+    assert done.module.clock.round == 8 and all(t.isfinite().all() for t in done.states[8].values())
+    notes = done.trainer.logger
+    assert len(notes.having("discriminator/heldout_auroc")) == 7, "one is not to be had"
+    assert all(math.isfinite(area) for area in notes.having("discriminator/heldout_auroc"))
+    assert done.module.clock.heldout_auroc == notes.having("discriminator/heldout_auroc")[-1]
+
+
+def test_without_it_such_a_discriminator_stops_the_run(base: Path, tmp_path: Path) -> None:
+    module = gates.module(gates.full(base), rounds=8, warmup=Warmup(0))
+    with pytest.raises(TrainingError, match="gradient of the discriminator is not finite"):
+        gates.trainer(tmp_path, [PoisonedHead()]).fit(module, datamodule=gates.data())
+    assert module.clock.round == 4
+
+
 def test_without_it_such_an_update_stops_the_run(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(globals(), "ROUND", itertools.count())
     with pytest.raises(TrainingError, match="not finite"):
@@ -324,6 +366,30 @@ def test_other_signs_do_not_fit_the_checkpoint(base: Path, tmp_path: Path) -> No
     run(base, tmp_path, scripted(), rounds=1, saved=True)
     with pytest.raises(CheckpointError, match="watched other signs"):
         run(base, tmp_path, Health([FormatRate()]), ckpt_path=tmp_path / "1.ckpt")
+
+
+@expected_collapse
+def test_what_was_measured_of_the_discarded_discriminator_is_read_once(base: Path, tmp_path: Path) -> None:
+    """A held figure stays logged after the restoration, and is gone after a resumption: neither is a new reading."""
+
+    class Measured(RolloutRecorder):
+        areas: ClassVar = {1: 0.8, 5: 0.2, 9: 0.3}
+
+        def on_train_batch_end(self, trainer: Any, pl_module: RAIRL, *_: Any) -> None:
+            if pl_module.clock.round in self.areas:
+                log_once(trainer, pl_module, {"discriminator/heldout_auroc": self.areas[pl_module.clock.round]})
+
+    def go(ckpt_path: Path | None = None) -> Run:
+        health = Health([HeldoutAuroc(patience=1)], every_n_rounds=3, confirm=2, max_restorations=1)
+        return run(base, tmp_path, health, saved=ckpt_path is None, ckpt_path=ckpt_path, more=[Measured()])
+
+    straight = go()
+    assert [collapse.round for collapse in straight.health.collapses] == [5, 9], "once a measurement"
+    for stop in (5, 6):  # with the collapse, and after it
+        resumed = go(tmp_path / f"{stop}.ckpt")
+        assert resumed.health.verdict == straight.health.verdict
+        assert resumed.health.watches[0].state_dict() == straight.health.watches[0].state_dict()
+        assert gates.largest_difference(straight.states[9], resumed.states[9]) == 0, f"stopped after round {stop}"
 
 
 # --- Place and settings -------------------------------------------------------------------------------------------

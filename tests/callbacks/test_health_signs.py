@@ -164,6 +164,19 @@ def test_a_held_figure_counts_once_until_it_is_measured_again() -> None:
     assert levels(Below("discriminator/heldout_auroc", 0.55, 0.35), [0.8] + [0.2] * 3)[-1] is Level.COLLAPSE
 
 
+@pytest.mark.parametrize(("sign", "again"), [(HeldoutAuroc(patience=1), False), (FormatRate(patience=1), True)])
+def test_going_back_does_not_make_a_held_figure_new(sign: Sign, again: bool) -> None:
+    watch = Watch(sign, WINDOW)
+    watch.observe({sign.metric: 0.9})
+    before = watch.state_dict()
+    watch.observe({sign.metric: 0.1})
+    assert watch.level is Level.COLLAPSE
+    watch.go_back(before)
+    assert watch.level is Level.HEALTHY and watch.history.state_dict() == before["history"]
+    assert watch.observe({sign.metric: 0.1}) is again
+    assert watch.observe({sign.metric: 0.11}) and watch.level is Level.COLLAPSE
+
+
 @pytest.mark.parametrize(("sign", "now"), [(FormatRate(), True), (HeldoutAuroc(), False)])
 def test_the_last_round_needs_no_confirmation_of_what_is_read_each_round(sign: Sign, now: bool) -> None:
     watch = Watch(sign, WINDOW)

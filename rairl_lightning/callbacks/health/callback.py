@@ -175,7 +175,7 @@ class Health(Callback):
         snapshot.restore(module)
         self.healthy, self.candidate = replace(snapshot, batches=module.clock.batches), None
         for watch, state in zip(self.watches, snapshot.watches, strict=True):
-            watch.load_state_dict(state)
+            watch.go_back(state)
         datamodule = getattr(trainer, "datamodule", None)
         if isinstance(datamodule, DemonstrationDataModule):
             datamodule.buffer.forget(module.clock.batches - snapshot.batches)  # every round since pushed one

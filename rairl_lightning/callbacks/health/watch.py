@@ -107,3 +107,13 @@ class Watch:
         self.excuse.load_state_dict(state["excuse"])
         self.value = state["value"]
         self.warning_for, self.collapse_for = state["warning_for"], state["collapse_for"]
+
+    def go_back(self, state: dict[str, Any]) -> None:
+        """Forget what came after ``state``, but not that the present value of a held metric has been read.
+
+        It stays logged until it is measured again, and it is of a discriminator that is gone.
+        """
+        read = self.value
+        self.load_state_dict(state)
+        if self.sign.held:
+            self.value = read
