@@ -205,6 +205,8 @@ class RAIRL(RoundsModule):
 
     def pay(self, tokens: TokenBatch) -> Tensor:
         """What the critic would pay, ``[N, T]`` on the grid, before tempering and clipping; without gradient."""
+        if not len(tokens):  # without a trace nobody knows how many outputs the head has
+            return torch.zeros(tokens.input_ids.shape, device=tokens.device)
         outputs = self.models.discriminator.score(tokens, self.max_tokens_per_microbatch)
         return self.critic.pay(outputs, self.granularity(tokens), tokens.completion_mask)
 
@@ -232,7 +234,9 @@ class RAIRL(RoundsModule):
 
     def planned_updates(self) -> dict[str, int]:
         """What the schedules span."""
-        discriminator = self.warmup.updates + self.rounds * self.discriminator_updates.most
+        budget = self.discriminator_updates
+        warmup = -(-self.warmup.updates // budget.expected) * budget.expected  # it takes whole steps of the expected
+        discriminator = warmup + self.rounds * budget.most
         return {
             "policy": self.rounds * self.policy_objective.updates,
             "discriminator": discriminator,
