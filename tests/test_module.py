@@ -215,7 +215,7 @@ def test_training_is_in_training_mode_and_recomputes_activations(base: Path, tmp
 
         module.models.discriminator.decoder.layers[0].mlp.register_forward_pre_hook(count)
         fit(module, tmp_path)
-    assert calls == {False: 2 + 1, True: 2 * 2 + 1}, "two updates and one scoring"
+    assert calls == {False: 1 + 2 + 1, True: 1 + 2 * 2 + 1}, "one trial at the start, two updates and one scoring"
 
 
 @pytest.mark.parametrize("still", ["policy", "discriminator"])

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from rairl_lightning import components
 from rairl_lightning.algorithms import GRPO
-from rairl_lightning.algorithms.phases import Warmup
+from rairl_lightning.algorithms.phases import SFTInitialisation, Warmup
 from rairl_lightning.algorithms.rounds import RoundsModule
 from rairl_lightning.callbacks import DiscriminatorProbe
 from rairl_lightning.components import (
@@ -465,5 +465,8 @@ def test_a_kl_in_reward_and_loss_is_refused() -> None:
 def test_a_critic_and_a_head_that_do_not_fit_are_refused(base: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="potential"):
         fit(gates.module(spec(base, LinearHead()), critic=TwoHead()), tmp_path)
+    sft = SFTInitialisation(1, monitor="log_likelihood")
+    module = gates.module(spec(base, TwoHeads()), critic=SingleHead(), sft=sft)
     with pytest.raises(ConfigError, match="do not fit"):
-        fit(gates.module(spec(base, TwoHeads()), critic=SingleHead()), tmp_path)
+        fit(module, tmp_path, limit_val_batches=1.0)
+    assert module.clock.batches == 0, "not only behind all of SFT"
