@@ -24,7 +24,12 @@ from rairl_lightning.algorithms.losses import Objective
 from rairl_lightning.algorithms.optimisation import adamw
 from rairl_lightning.algorithms.phases import Phase, SFTInitialisation, Warmup
 from rairl_lightning.algorithms.policy_update import PolicyObjective, group_members, improve_policy, penalised
-from rairl_lightning.algorithms.requirements import require_attention, require_group, require_probe
+from rairl_lightning.algorithms.requirements import (
+    require_attention,
+    require_group,
+    require_perturbed,
+    require_probe,
+)
 from rairl_lightning.algorithms.rounds import RoundsModule
 from rairl_lightning.algorithms.statistics import agreement, rollout_statistics
 from rairl_lightning.components import (
@@ -59,7 +64,7 @@ from rairl_lightning.components.schedules import Constant, CosineWithWarmup, Sch
 from rairl_lightning.models.pair import PairSpec
 from rairl_lightning.rollouts.base import Sampler
 from rairl_lightning.text.answers import answers_agree, extract_answer
-from rairl_lightning.types import Rollouts, TokenBatch, TrainBatch
+from rairl_lightning.types import Demonstration, Rollouts, TokenBatch, TrainBatch
 
 
 class RAIRL(RoundsModule):
@@ -205,6 +210,8 @@ class RAIRL(RoundsModule):
 
     def pay(self, tokens: TokenBatch) -> Tensor:
         """What the critic would pay, ``[N, T]`` on the grid, before tempering and clipping; without gradient."""
+        if not len(tokens):  # without a trace nobody knows how many outputs the head has
+            return torch.zeros(tokens.input_ids.shape, device=tokens.device)
         outputs = self.models.discriminator.score(tokens, self.max_tokens_per_microbatch)
         return self.critic.pay(outputs, self.granularity(tokens), tokens.completion_mask)
 
@@ -232,7 +239,9 @@ class RAIRL(RoundsModule):
 
     def planned_updates(self) -> dict[str, int]:
         """What the schedules span."""
-        discriminator = self.warmup.updates + self.rounds * self.discriminator_updates.most
+        budget = self.discriminator_updates
+        warmup = -(-self.warmup.updates // budget.expected) * budget.expected  # it takes whole steps of the expected
+        discriminator = warmup + self.rounds * budget.most
         return {
             "policy": self.rounds * self.policy_objective.updates,
             "discriminator": discriminator,
@@ -241,8 +250,17 @@ class RAIRL(RoundsModule):
 
     def on_fit_start(self) -> None:
         """Refuse what only the whole configuration shows to be impossible."""
+        super().on_fit_start()
         self.models.check_sharing()
+        require_perturbed(self.draw.perturbed_share, self.trainer.datamodule)  # type: ignore[attr-defined]
         if self.discriminator_updates.needs_auroc or self.warmup.until_auroc is not None:
             require_probe(self.trainer.callbacks)  # type: ignore[attr-defined]
         if self.objective.penalty is not None:
             require_attention(self.objective.penalty, self.models.discriminator.attention)
+        with self.trainer.precision_plugin.forward_context():  # a hook runs outside of it
+            self.pay(self._trial())  # raises where critic and head do not fit
+
+    def _trial(self) -> TokenBatch:
+        """A trace as short as can be."""
+        trace = self.codec.encode_demonstration(Demonstration("trial", "1 + 1", "2", "2"))
+        return TokenBatch.from_traces([trace], self.codec.pad_id).to(self.device)

@@ -206,15 +206,6 @@ class Rollouts:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def detach_to_cpu(self) -> Rollouts:
-        """A copy that holds no graph and no device memory, for the replay buffer."""
-        return replace(
-            self,
-            tokens=self.tokens.to("cpu"),
-            logprobs=self.logprobs.detach().cpu(),
-            finished=self.finished.detach().cpu(),
-        )
-
 
 @dataclass(frozen=True)
 class Perturbed:

@@ -14,7 +14,15 @@ from torch import Tensor
 
 from rairl_lightning.algorithms.optimisation import PATIENCE, Player, Update
 from rairl_lightning.algorithms.phases import Phase, SFTInitialisation, Warmup
-from rairl_lightning.components import BinaryCrossEntropy, ClippedSurrogate, Constant, CosineWithWarmup, Fixed
+from rairl_lightning.components import (
+    AurocBand,
+    BinaryCrossEntropy,
+    ClippedSurrogate,
+    Constant,
+    CosineWithWarmup,
+    Fixed,
+    UpdateBudget,
+)
 from rairl_lightning.errors import ConfigError, TrainingError
 from rairl_lightning.module import RAIRL
 
@@ -207,7 +215,7 @@ def test_training_is_in_training_mode_and_recomputes_activations(base: Path, tmp
 
         module.models.discriminator.decoder.layers[0].mlp.register_forward_pre_hook(count)
         fit(module, tmp_path)
-    assert calls == {False: 2 + 1, True: 2 * 2 + 1}, "two updates and one scoring"
+    assert calls == {False: 1 + 2 + 1, True: 1 + 2 * 2 + 1}, "one trial at the start, two updates and one scoring"
 
 
 @pytest.mark.parametrize("still", ["policy", "discriminator"])
@@ -353,3 +361,29 @@ def test_schedules_span_the_updates_of_their_player(base: Path, tmp_path: Path) 
     assert trainer.logger.having("policy/learning_rate") == pytest.approx(expected)
     first_of_each_step = [1e-3 * schedule.factor(update, 4 + 4 * 2) for update in range(0, 12, 2)]
     assert trainer.logger.having("discriminator/learning_rate") == pytest.approx(first_of_each_step)
+
+
+@pytest.mark.parametrize(
+    ("warmup", "budget", "updates"),
+    [
+        (250, Fixed(20), 260 + 40),
+        (250, Fixed(1), 250 + 2),
+        (0, Fixed(20), 40),
+        (5, AurocBand(minimum=1, maximum=6), 8 + 12),
+    ],
+)
+def test_the_discriminators_schedule_spans_the_warm_ups_whole_steps(
+    warmup: int, budget: UpdateBudget, updates: int
+) -> None:
+    module = gates.module(None, warmup=Warmup(warmup), discriminator_updates=budget, rounds=2)
+    assert module.planned_updates()["discriminator"] == updates
+
+
+def test_a_warm_up_that_goes_beyond_its_updates_goes_on_learning(base: Path, tmp_path: Path) -> None:
+    beyond = PATIENCE  # as many updates without a learning rate as end a run
+    budget, schedule = Fixed(4 + beyond), CosineWithWarmup()
+    module = gates.module(
+        gates.full(base), warmup=Warmup(4), discriminator_updates=budget, discriminator_schedule=schedule, rounds=0
+    )
+    fit(module, tmp_path)
+    assert module.clock.discriminator_updates == 4 + beyond

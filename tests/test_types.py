@@ -86,7 +86,7 @@ def test_select_with_cuts_other_tensors_alike(traces: list[TraceIds], side: str)
 
 def rollouts(count: int, group_size: int) -> Rollouts:
     tokens = TokenBatch.from_traces([TraceIds([1], [2], [True], [(0, 1)])] * count, PAD)
-    logprobs = torch.zeros(tokens.input_ids.shape, requires_grad=True) * 1.0
+    logprobs = torch.zeros(tokens.input_ids.shape)
     return Rollouts(tokens, logprobs, torch.ones(count, dtype=torch.bool), ("x",) * count, group_size)
 
 
@@ -96,7 +96,5 @@ def test_a_split_group_is_refused(count: int, group_size: int) -> None:
         rollouts(count, group_size)
 
 
-def test_whole_groups_are_accepted_and_lose_their_graph() -> None:
-    kept = rollouts(6, 3)
-    assert kept.logprobs.requires_grad and not kept.detach_to_cpu().logprobs.requires_grad
-    assert len(kept) == 6
+def test_whole_groups_are_accepted() -> None:
+    assert len(rollouts(6, 3)) == 6

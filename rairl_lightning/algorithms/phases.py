@@ -25,7 +25,8 @@ class Phase(StrEnum):
 class SFTInitialisation:
     """Supervised fine-tuning of the policy on the demonstrations before anything adversarial.
 
-    The epoch with the best score on the selection split is kept, and becomes the reference policy.
+    The epoch with the best score on the selection split is kept, and becomes the reference policy. A stop of the run,
+    such as ``trainer.max_time``, ends the phase: what was learnt of its last epoch counts as an epoch.
     """
 
     epochs: int = 0
@@ -55,10 +56,11 @@ class Warmup:
     run that needs more than ``updates`` stops with an error. ``None``: after ``updates``."""
 
     def __post_init__(self) -> None:
-        if self.updates < 0 or (self.until_auroc is not None and not 0.5 < self.until_auroc <= 1):
+        waits = self.until_auroc is not None
+        if self.updates < waits or (self.until_auroc is not None and not 0.5 < self.until_auroc <= 1):
             raise ConfigError(
                 "The warm-up cannot run with these settings.",
-                expected="updates >= 0, until_auroc in (0.5, 1] or null",
+                expected="updates >= 0, until_auroc in (0.5, 1] or null; updates >= 1 to reach it in",
                 got=f"updates={self.updates}, until_auroc={self.until_auroc}",
             )
 

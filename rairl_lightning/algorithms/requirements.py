@@ -50,6 +50,44 @@ def require_group(group_size: int) -> None:
         raise ConfigError("A prompt needs samples.", expected="group_size >= 1", got=group_size)
 
 
+def require_sampling(temperature: float) -> None:
+    """Rounds have traces that differ.
+
+    Args:
+        temperature: of the sampler, >= 0.
+
+    Raises:
+        ConfigError: the sampler takes the most probable token, so that a group holds one trace many times over.
+    """
+    if temperature == 0:
+        raise ConfigError(
+            "Training samples at temperature 0: the traces of a group are all the same, and have no advantage.",
+            expected="sampler.temperature > 0",
+            got=temperature,
+            remedy="set sampler.temperature: 1.0 (the paper's); evaluation is greedy where it needs to be",
+        )
+
+
+def require_perturbed(share: float | None, data: object) -> None:
+    """The data hold perturbed demonstrations where a share of them is asked for.
+
+    Args:
+        share: of the negatives, in [0, 1] (``perturbed_share``); None asks for none.
+        data: the data module; one that does not say what it makes, or none at all, is trusted.
+
+    Raises:
+        ConfigError: they hold none.
+    """
+    copies, kinds = getattr(data, "perturbed_copies", 1), len(getattr(data, "perturbations", "?"))
+    if share and not (copies and kinds):
+        raise ConfigError(
+            f"perturbed_share: {share} asks for perturbed demonstrations, of which the data make none.",
+            expected="data.perturbed_copies >= 1 and at least one of data.perturbations",
+            got=f"{copies} of {kinds} kinds",
+            remedy="set both, or perturbed_share: null",
+        )
+
+
 def require_reward(module: object, callback: object) -> None:
     """The algorithm learns the reward that a callback measures.
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, ClassVar
 
 from rairl_lightning.algorithms.base import STATE_KEY
 from rairl_lightning.algorithms.phases import Phase, SFTInitialisation, Warmup
 from rairl_lightning.algorithms.players import PlayersModule
+from rairl_lightning.algorithms.requirements import require_sampling
+from rairl_lightning.algorithms.sft_requirements import require_selection, require_time_for_sft
 from rairl_lightning.algorithms.supervised import BestEpoch, sft_losses
 from rairl_lightning.errors import ConfigError
 from rairl_lightning.types import TokenBatch, TrainBatch
@@ -47,6 +50,15 @@ class RoundsModule(PlayersModule):
         # Lightning counts later; making it count now (estimated_stepping_batches) loses the data position on resume.
         return self.sft.epochs and self.sft.epochs * len(self.trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]
 
+    def on_fit_start(self) -> None:
+        """Refuse what only the whole configuration shows to be impossible."""
+        rounds = bool(self.rounds or self.warmup.updates)
+        if rounds:
+            require_sampling(self.sampler.temperature)
+        if self.clock.phase is Phase.SFT:
+            require_selection(self.trainer, len(self.trainer.datamodule.val_dataloader()))  # type: ignore[attr-defined]
+            require_time_for_sft(self.trainer, self.sft.epochs, self.sft_updates, rounds)
+
     def on_train_epoch_end(self) -> None:
         """Close an epoch of the SFT initialisation, and the phase with its last."""
         if self.clock.phase is not Phase.SFT:
@@ -57,14 +69,24 @@ class RoundsModule(PlayersModule):
             raise ConfigError(
                 f"The SFT initialisation chooses its epoch by {metric}, which was not computed.",
                 expected="a validation after every epoch",
-                remedy="set trainer.check_val_every_n_epoch: 1 and trainer.limit_val_batches above 0",
+                remedy="leave trainer.val_check_interval at 1.0",
             )
         self.best_epoch.offer(float(self.trainer.callback_metrics[metric]), self.models.adapter_state("policy"))
-        if self.best_epoch.exhausted or self.clock.sft_epoch >= self.sft.epochs:
-            self.models.load_adapter_state("policy", self.best_epoch.state)
-            self.models.anchor_reference()
-            self.clock.phase = self._phase_after_sft()
-            self._stop_if_over()
+        over = self.best_epoch.exhausted or self.clock.sft_epoch >= self.sft.epochs
+        if over or self.trainer.should_stop:  # then Lightning has validated, and whoever reports comes only after this
+            self._end_sft(early=not over)
+
+    def _end_sft(self, early: bool) -> None:
+        if early:
+            warnings.warn(
+                f"The run was stopped in epoch {self.clock.sft_epoch} of {self.sft.epochs} of its SFT phase; "
+                "the best epoch so far is kept.",
+                stacklevel=2,
+            )
+        self.models.load_adapter_state("policy", self.best_epoch.state)
+        self.models.anchor_reference()
+        self.clock.phase = self._phase_after_sft()
+        self._stop_if_over()
 
     def on_train_start(self) -> None:
         """A finished run that is resumed, and one without rounds, has nothing to do."""

@@ -41,13 +41,12 @@ from rairl_lightning.functional.localisation import (
     hits,
     interval_target,
     largest_drop,
-    lowest_score,
     span_tokens,
     step_target,
 )
 from rairl_lightning.functional.logistic import logistic_scores, ridge_logistic
 from rairl_lightning.functional.logprobs import TokenStatistics, gathered_logprobs
-from rairl_lightning.functional.masking import masked_mean, masked_std, masked_sum
+from rairl_lightning.functional.masking import masked_mean, masked_sum
 from rairl_lightning.functional.policy_loss import (
     constant_length_weights,
     surrogate_objective,
@@ -116,11 +115,9 @@ __all__ = [
     "log_product",
     "logistic_scores",
     "logit_to_reward",
-    "lowest_score",
     "lowest_value",
     "majority_vote",
     "masked_mean",
-    "masked_std",
     "masked_sum",
     "mixed_embeddings",
     "next_point",

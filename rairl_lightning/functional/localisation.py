@@ -51,24 +51,6 @@ def largest_drop(scores: Tensor, grid: Tensor, completion_mask: Tensor, baseline
     return column.masked_fill(flat | (deepest <= 0), -1)
 
 
-def lowest_score(scores: Tensor, grid: Tensor, completion_mask: Tensor) -> Tensor:
-    """Grid point with the lowest score, the earliest on a tie; -1 where the score is flat.
-
-    Args:
-        scores: ``[N, T]``; what lies off the grid is never read.
-        grid: ``[N, T]`` bool.
-        completion_mask: ``[N, T]`` bool.
-
-    Returns:
-        ``[N]`` int64, a column of ``scores`` or -1.
-
-    Raises:
-        DataError: the shapes differ, or a score on the grid is not finite.
-    """
-    points, flat = _points(scores, grid, completion_mask)
-    return scores.masked_fill(~points, torch.inf).argmin(dim=1).masked_fill(flat, -1)
-
-
 def _points(scores: Tensor, grid: Tensor, completion_mask: Tensor) -> tuple[Tensor, Tensor]:
     """The grid within the completion, and the rows in which the score is the same at all its points."""
     check_same_shape(scores=scores, grid=grid, completion_mask=completion_mask)

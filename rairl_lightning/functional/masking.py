@@ -42,28 +42,3 @@ def masked_mean(values: Tensor, mask: Tensor, dim: int | None = None) -> Tensor:
     """
     count = mask.sum() if dim is None else mask.sum(dim)
     return masked_sum(values, mask, dim) / count.clamp(min=1)
-
-
-def masked_std(values: Tensor, mask: Tensor, dim: int | None = None, *, unbiased: bool) -> Tensor:
-    """Standard deviation where the mask is True; 0 where fewer values count than it needs.
-
-    Args:
-        values: any shape.
-        mask: bool, the same shape; True counts.
-        dim: axis to reduce; ``None`` reduces all.
-        unbiased: divide by n - 1 (sample) instead of n (population). No default: mixing them up is a known fault.
-
-    Returns:
-        The deviation, without axis ``dim``.
-
-    Raises:
-        DataError: the shapes differ.
-
-    >>> masked_std(torch.tensor([1.0, 3.0, 99.0]), torch.tensor([True, True, False]), unbiased=False)
-    tensor(1.)
-    """
-    if dim is None:
-        values, mask, dim = values.flatten(), mask.flatten(), 0
-    mean = masked_mean(values, mask, dim).unsqueeze(dim)
-    squares = masked_sum((values - mean) ** 2, mask, dim)
-    return (squares / (mask.sum(dim) - int(unbiased)).clamp(min=1)).sqrt()

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from rairl_lightning import components
 from rairl_lightning.algorithms import GRPO
-from rairl_lightning.algorithms.phases import Warmup
+from rairl_lightning.algorithms.phases import SFTInitialisation, Warmup
 from rairl_lightning.algorithms.rounds import RoundsModule
 from rairl_lightning.callbacks import DiscriminatorProbe
 from rairl_lightning.components import (
@@ -335,7 +335,7 @@ def test_the_advantage_is_told_where_the_reward_was_read(base: Path, tmp_path: P
 
 
 def test_the_kl_is_taken_from_the_reward(base: Path, tmp_path: Path) -> None:
-    spy = Spy()
+    spy, logged = Spy(), []
     settings = {"advantage": spy, "policy_loss": ClippedSurrogate(kl_coef=0.0), "rounds": 1, "warmup": Warmup(0)}
     for penalty in (KLInReward(1.0, EstimateK1()), KLInReward(2.0, EstimateK1())):
         torch.manual_seed(0)
@@ -343,15 +343,16 @@ def test_the_kl_is_taken_from_the_reward(base: Path, tmp_path: Path) -> None:
         module.configure_model()
         with torch.no_grad():
             for parameter in module.models.reference.parameters():
-                parameter.mul_(0.9)
-        row = fit(module, tmp_path).logger.rows[-1]
-        assert row["reward/penalty"] != 0 and row["reward/mean"] < 5
-    (once, _), (twice, _) = spy.seen
+                parameter.mul_(0.7)
+        logged.append(fit(module, tmp_path).logger.rows[-1]["reward/penalty"])
+    (once, grid_NT), (twice, _) = spy.seen
     module = gates.module(spec(base), **settings)
     torch.manual_seed(0)
     fit(module, tmp_path)
     plain = spy.seen[-1][0]
-    torch.testing.assert_close(twice - plain, 2 * (once - plain), atol=1e-4, rtol=1e-4)
+    taken_N = ((plain - once) * grid_NT).sum(dim=1) / grid_NT.sum(dim=1)
+    assert float(taken_N.mean()) == pytest.approx(logged[0], abs=1e-4) and logged[0] > 1e-2, "it is less, not more"
+    torch.testing.assert_close(plain - twice, 2 * (plain - once), atol=1e-4, rtol=1e-4)
 
 
 def test_the_pooling_ranks_traces(base: Path) -> None:
@@ -464,5 +465,8 @@ def test_a_kl_in_reward_and_loss_is_refused() -> None:
 def test_a_critic_and_a_head_that_do_not_fit_are_refused(base: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="potential"):
         fit(gates.module(spec(base, LinearHead()), critic=TwoHead()), tmp_path)
+    sft = SFTInitialisation(1, monitor="log_likelihood")
+    module = gates.module(spec(base, TwoHeads()), critic=SingleHead(), sft=sft)
     with pytest.raises(ConfigError, match="do not fit"):
-        fit(gates.module(spec(base, TwoHeads()), critic=SingleHead()), tmp_path)
+        fit(module, tmp_path, limit_val_batches=1.0)
+    assert module.clock.batches == 0, "not only behind all of SFT"

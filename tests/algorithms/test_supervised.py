@@ -101,6 +101,7 @@ def test_the_clock_survives_its_state() -> None:
         lambda: Warmup(updates=-1),
         lambda: Warmup(until_auroc=0.5),
         lambda: Warmup(until_auroc=1.1),
+        lambda: Warmup(updates=0, until_auroc=0.8),
     ],
 )
 def test_settings_that_cannot_work_are_refused(make: Any) -> None:

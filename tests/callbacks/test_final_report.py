@@ -14,8 +14,11 @@ from lightning import Callback
 from lightning.pytorch.callbacks import Checkpoint
 
 from rairl_lightning.algorithms.phases import SFTInitialisation, Warmup
-from rairl_lightning.callbacks import FinalReport
+from rairl_lightning.callbacks import FinalReport, Localisation
+from rairl_lightning.components import TwoHead
+from rairl_lightning.models import BackboneSpec, FullFineTuning, TwoHeads
 from rairl_lightning.module import RAIRL
+from rairl_lightning.types import TokenBatch
 
 PASS = {"sft", "sft_continued", "rairl"}
 RULES = {"reward", "majority", "weighted", "logprob", "random", "oracle"}
@@ -127,3 +130,16 @@ def test_what_other_callbacks_do_is_no_training(base: Path, tmp_path: Path, monk
 def test_without_sft_there_is_nothing_to_compare(base: Path, tmp_path: Path) -> None:
     fit(base, tmp_path, FinalReport(questions=2, samples=2), epochs=0)
     assert not (tmp_path / "summary.json").exists()
+
+
+def test_where_no_perturbation_applies_two_heads_report_no_localisation(base: Path, tmp_path: Path) -> None:
+    pair = FullFineTuning(BackboneSpec(str(base)), TwoHeads())
+    sft = SFTInitialisation(1, monitor="log_likelihood")
+    module = gates.module(pair, critic=TwoHead(), sft=sft, rounds=1, warmup=Warmup(0))
+    callbacks = [Localisation(1, 3, 5), FinalReport(questions=2, samples=2)]
+    trainer = gates.trainer(tmp_path, callbacks, limit_val_batches=1.0)
+    trainer.fit(module, datamodule=gates.data(perturbations=[]))
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["hit@1"]["reward"] == {level: [None] * 3 for level in ("token", "interval", "step")}
+    assert not any("localise" in name for row in trainer.logger.rows for name in row)
+    assert module.pay(TokenBatch.from_traces([], module.codec.pad_id)).shape == (0, 0)

@@ -8,7 +8,6 @@ from rairl_lightning.functional import (
     hits,
     interval_target,
     largest_drop,
-    lowest_score,
     reward_grid,
     span_tokens,
     step_target,
@@ -46,7 +45,6 @@ def test_worked_example():
     scores = torch.tensor([[9.0, 1.0, 2.0, -1.0, -3.0, 9.0]])
     mask = torch.tensor([[0, 1, 1, 1, 1, 0]]).bool()
     assert largest_drop(scores, mask, mask).tolist() == [3]
-    assert lowest_score(scores, mask, mask).tolist() == [4]
     assert largest_drop(scores, reward_grid(mask, every=2), mask).tolist() == [4]
 
 
@@ -60,10 +58,9 @@ def test_an_error_at_the_first_point_is_found():
 def test_a_flat_score_points_nowhere_and_misses(flat):
     """The reference's fault 29: argmax of equal drops says "index 1"."""
     mask = torch.ones(1, 5, dtype=torch.bool)
-    for read in (largest_drop, lowest_score):
-        predicted = read(torch.full((1, 5), flat), mask, mask)
-        assert predicted.tolist() == [-1]
-        assert hits(predicted, mask).tolist() == [False]
+    predicted = largest_drop(torch.full((1, 5), flat), mask, mask)
+    assert predicted.tolist() == [-1]
+    assert hits(predicted, mask).tolist() == [False]
 
 
 def test_rising_sparse_and_empty_scores_point_nowhere():

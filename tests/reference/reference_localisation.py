@@ -21,9 +21,3 @@ def targets(offsets, mask, span, every, step_ends):
     interval_of = {t: i // every for i, t in enumerate(columns)}
     step_of = {t: sum(bool(step_ends[u]) for u in columns if u < t) for t in columns}
     return [token] + [{t for t in columns if of[t] in {of[u] for u in token}} for of in (interval_of, step_of)]
-
-
-def lowest_score(scores, grid):
-    columns = list(np.flatnonzero(grid))
-    values = [scores[t] for t in columns]
-    return columns[values.index(min(values))] if len(set(values)) > 1 else -1

@@ -11,12 +11,6 @@ def mean(values):
     return sum(values) / len(values) if len(values) else 0.0
 
 
-def deviation(values, unbiased):
-    """Sample or population standard deviation; 0 where there are too few values."""
-    divisor = len(values) - bool(unbiased)
-    return (sum((v - mean(values)) ** 2 for v in values) / divisor) ** 0.5 if divisor > 0 else 0.0
-
-
 def pooled(kind, values, lengths):
     """Of one trace: the rewards of its segments and their lengths to one number."""
     if not len(values):
