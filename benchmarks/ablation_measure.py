@@ -101,8 +101,8 @@ def rank(module: RAIRL, pool: Answered) -> list[Measurement]:
         pool: Q questions with N traces each.
     """
     tokens = pool.rollouts.tokens
-    rewards_NT, grid_NT = module.rewards(tokens), module.granularity(tokens)
-    mean_QN = pool.per_question(module.pooling(rewards_NT, grid_NT, tokens.completion_mask))
+    rewards_NT, grid_NT = module.rewards(tokens), module.reader.granularity(tokens)
+    mean_QN = pool.per_question(module.reader.pooling(rewards_NT, grid_NT, tokens.completion_mask))
     least_QN = pool.per_question(Minimum()(rewards_NT, grid_NT, tokens.completion_mask))
     rules = rerank(pool, mean_QN)
     rules["vote"] = rules.pop("weighted")
@@ -140,7 +140,7 @@ def hits_of(module: RAIRL, perturbed: Perturbed) -> dict[str, dict[str, Tensor]]
     """One value for each corrupted demonstration, by method and level."""
     tokens = perturbed.tokens
     logprobs_NT = module.models.policy.score(tokens, MICROBATCH).logprobs
-    return localise(perturbed, module.pay(tokens), module.granularity(tokens), logprobs_NT, INTERVAL)
+    return localise(perturbed, module.pay(tokens), module.reader.granularity(tokens), logprobs_NT, INTERVAL)
 
 
 def _areas(scores_QN: Tensor, correct_QN: Tensor) -> list[Measurement]:

@@ -54,6 +54,7 @@ from rairl_lightning.components import (
     Pooling,
     Reward,
     RewardPenalty,
+    RewardReader,
     SamplerCorrection,
     SingleHead,
     TokenWeighted,
@@ -163,8 +164,7 @@ class RAIRL(RoundsModule):
             seed=seed,
         )
         require_group(group_size)
-        self.granularity, self.labelling, self.critic = granularity, labelling, critic
-        self.reward, self.pooling = reward, pooling
+        self.labelling, self.reader = labelling, RewardReader(critic, granularity, reward, pooling)
         self.objective = Objective(critic, granularity, discriminator_loss, discriminator_penalty)
         self.policy_objective = PolicyObjective(
             policy_loss,
@@ -194,7 +194,7 @@ class RAIRL(RoundsModule):
             with self.stopwatch("score", int(members.tokens.attention_mask.sum())):
                 rewards_NT = self.rewards(members.tokens)
                 paid_NT = penalised(self, self.policy_objective.reward_penalty, rewards_NT, members)
-            improve_policy(self, self.policy_objective, members, paid_NT, self.granularity(members.tokens))
+            improve_policy(self, self.policy_objective, members, paid_NT, self.reader.granularity(members.tokens))
         self.log_dict(self.stopwatch.metrics())
         self.advance()
         parts = {"positives": positive_N, "negatives": ~positive_N}
@@ -213,15 +213,15 @@ class RAIRL(RoundsModule):
         if not len(tokens):  # without a trace nobody knows how many outputs the head has
             return torch.zeros(tokens.input_ids.shape, device=tokens.device)
         outputs = self.models.discriminator.score(tokens, self.max_tokens_per_microbatch)
-        return self.critic.pay(outputs, self.granularity(tokens), tokens.completion_mask)
+        return self.reader.pay(outputs, tokens)
 
     def rewards(self, tokens: TokenBatch) -> Tensor:
         """Reward of every completion token, ``[N, T]``, 0 elsewhere; without gradient."""
-        return self.reward(self.pay(tokens), self.granularity(tokens), tokens)
+        return self.reader.rewards(self.pay(tokens), tokens)
 
     def trace_rewards(self, tokens: TokenBatch) -> Tensor:
         """Reward of each trace, ``[N]``, pooled over its completion."""
-        return self.pooling(self.rewards(tokens), self.granularity(tokens), tokens.completion_mask)
+        return self.reader.pooled(self.rewards(tokens), tokens)
 
     # Start -----------------------------------------------------------------------------------------------------
 
@@ -235,7 +235,7 @@ class RAIRL(RoundsModule):
         """The critic says what of the discriminator has settings of its own."""
         if name != "discriminator":
             return super().parameter_groups(name)
-        return self.critic.parameter_groups(self.models.named_trainable_parameters("discriminator"))
+        return self.reader.critic.parameter_groups(self.models.named_trainable_parameters("discriminator"))
 
     def planned_updates(self) -> dict[str, int]:
         """What the schedules span."""

@@ -25,8 +25,9 @@ class Demonstration:
         id: unique within its data set, stable across runs.
         prompt: the question as the user asks it (no chat template).
         reasoning: the chain of thought, one step a line, without tags.
-        answer: the final answer as text.
+        answer: the final answer as text; of a multiple-choice question the letter of the right option.
         meta: anything to report by (category, template, …); never read by training.
+        options: texts of the options A, B, C, … of a multiple-choice question, which the prompt lists too; else empty.
     """
 
     id: str
@@ -34,6 +35,7 @@ class Demonstration:
     reasoning: str
     answer: str
     meta: dict[str, str] = field(default_factory=dict)
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -173,7 +173,7 @@ class FinalReport(Callback):
         perturbed = data.perturbed(test, self.seed).to(module.device)
         tokens = perturbed.tokens
         logprobs_NT = module.models.policy.score(tokens, module.max_tokens_per_microbatch).logprobs
-        pay_NT, grid_NT = (learned.pay(tokens), learned.granularity(tokens)) if learned else (None, None)
+        pay_NT, grid_NT = (learned.pay(tokens), learned.reader.granularity(tokens)) if learned else (None, None)
         hits = localise(perturbed, pay_NT, grid_NT, logprobs_NT, self.interval)
         rules = rerank(answered, rewards_QN)
         areas = {} if rewards_QN is None else {"auroc": self._auroc_interval(answered, rewards_QN)}

@@ -46,7 +46,7 @@ class Localisation(PeriodicEvaluation):
         return localise(
             perturbed,
             module.pay(tokens) if isinstance(module, RAIRL) else None,
-            module.granularity(tokens) if isinstance(module, RAIRL) else None,
+            module.reader.granularity(tokens) if isinstance(module, RAIRL) else None,
             module.models.policy.score(tokens, module.max_tokens_per_microbatch).logprobs,
             self.interval,
         )

@@ -70,6 +70,7 @@ from rairl_lightning.components.policy_losses import (
     TruncatedSurrogate,
 )
 from rairl_lightning.components.pooling import Last, MeanOverGrid, Minimum, Pooling, Product, TokenWeighted
+from rairl_lightning.components.reader import RewardReader
 from rairl_lightning.components.rewards import ClippedLogit
 from rairl_lightning.components.schedules import Constant, CosineWithWarmup, Schedule
 from rairl_lightning.components.segment_logprobs import LogprobTerm, MeanLogprob, NoLogprob, SummedLogprob
@@ -141,6 +142,7 @@ __all__ = [
     "Reduction",
     "Reward",
     "RewardPenalty",
+    "RewardReader",
     "RewardToGo",
     "SamplerCorrection",
     "Scaling",

@@ -1,0 +1,1 @@
+"""The commands that use a trained reward; one module each, with one function of the command's name."""
