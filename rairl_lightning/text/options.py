@@ -57,8 +57,8 @@ def chosen_option(answer: str, options: Sequence[str]) -> str | None:
         return letter if match[1].isupper() or not named else _only(named)
     if _words(match[3]) == _words(options[LETTERS.index(letter)]):
         return letter
-    if named or not match[2] or SEVERAL.match(text):
-        return _only(named)  # an article, a pronoun, several letters
+    if named or not match[2] or match[1].islower() or SEVERAL.match(text):
+        return _only(named)  # an article, a pronoun, a part of a question, several letters
     return None if _names_another(letter, match[3], options) else letter
 
 
