@@ -112,6 +112,18 @@ def split_answer(text: str, options: Sequence[str] = ()) -> tuple[str, str | Non
     return reasoning.strip() or whole, last.answer
 
 
+def argued(text: str, options: Sequence[str] = ()) -> tuple[str, str | None]:
+    """:func:`split_answer` of a text that should argue; its reasoning is empty if it only states the answer.
+
+    >>> argued("The answer is (A).")
+    ('', 'A')
+    """
+    reasoning, answer = split_answer(text, options)
+    last = final_statement(reasoning, options) if answer else None
+    only = last is not None and last.alone and not (reasoning[: last.start] + reasoning[last.end :]).strip(_DRESS)
+    return "" if only else reasoning, answer
+
+
 def _from_last(text: str, options: Sequence[str]) -> Iterator[Statement]:
     """The statements of a text, the last first; of those in one sentence the last counts, but boxes must agree."""
     before = len(text) + 1

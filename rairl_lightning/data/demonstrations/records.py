@@ -6,6 +6,7 @@ import json
 import re
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -54,6 +55,39 @@ class Record:
             )
         return value.strip()
 
+    def has(self, name: str) -> bool:
+        """Whether the field is there and not empty (an empty CSV cell, ``null``)."""
+        return self.values.get(name) not in (None, "")
+
+    def sequence(self, name: str) -> list[object]:
+        """A field that is a list, or JSON text of one (in CSV).
+
+        Raises:
+            DataError: it is anything else.
+        """
+        value = self.values.get(name)
+        if isinstance(value, str):
+            with suppress(ValueError, RecursionError):
+                value = json.loads(value)
+        if not isinstance(value, list | tuple) or not value:
+            raise DataError(
+                f"{self.where} has no usable {name!r}.",
+                expected='a list that is not empty (in CSV: ["a", "b"])',
+                got=repr(self.values.get(name))[:80],
+            )
+        return list(value)
+
+    def texts(self, name: str) -> list[str]:
+        """A list of texts, none of them empty.
+
+        Raises:
+            DataError: it is none.
+        """
+        items = self.sequence(name)
+        return [
+            Record(self.where, {f"{name}[{place}]": item}).text(f"{name}[{place}]") for place, item in enumerate(items)
+        ]
+
 
 def read_records(path: Path) -> list[Record]:
     """Read a ``.jsonl``, ``.jsonl.gz``, ``.parquet`` or ``.csv`` file.
@@ -81,7 +115,7 @@ def read_records(path: Path) -> list[Record]:
             f"{path} cannot be read.", got=error, remedy="check its permissions, or fetch it again"
         ) from error
     if not records:
-        raise DataError(f"{path} is empty.", expected="one demonstration a row", got="0 rows")
+        raise DataError(f"{path} is empty.", expected="one record a row", got="0 rows")
     return records
 
 

@@ -19,7 +19,7 @@ class CountdownExpression(Grader):
     """Right if the expression's value is the target and it uses every given number exactly once.
 
     The numbers and the target are read from the question's ``meta["numbers"]`` and ``meta["target"]``. The expression
-    is parsed, never run; ``= target`` may follow it.
+    is parsed, never run; ``= target`` may follow it, or a chain of equalities, all of them true.
 
     >>> from rairl_lightning.types import Demonstration
     >>> question = Demonstration("q", "Make 99.", "", "82 + 41 - 24", {"numbers": "41 82 24", "target": "99"})
@@ -72,10 +72,10 @@ def puzzle(meta: Mapping[str, str]) -> tuple[list[int], Fraction]:
 
 def _read(answer: str) -> tuple[Fraction, Counter[Fraction]] | None:
     """Value and numbers of an expression; None if it is none, or is said to equal something else."""
-    left, equals, right = cleaned(answer).partition("=") if len(answer) <= 2 * MAX_LENGTH else ("", "", "")
+    left, *further = cleaned(answer).split("=") if len(answer) <= 2 * MAX_LENGTH else ("",)
     tokens = tokenise(left)
     value = evaluate_tokens(tokens)
     odd = any(token.kind in ("money", "percent") for token in tokens)
-    if value is None or odd or (equals and evaluate(right) != value):
+    if value is None or odd or any(evaluate(right) != value for right in further):
         return None
     return value, Counter(Fraction(token.text.replace(",", "")) for token in tokens if token.kind == "number")
