@@ -3,8 +3,9 @@
 import re
 import string
 from collections.abc import Sequence
+from functools import lru_cache
 
-from rairl_lightning.text.answers import answers_agree, cleaned
+from rairl_lightning.text.answers import answers_agree, cleaned, parse_quantity
 
 LETTERS = string.ascii_uppercase
 """Letters of the options in their order; a question has at most so many."""
@@ -67,10 +68,16 @@ def _only(named: set[str]) -> str | None:
 
 
 def _named_by_text(text: str, options: Sequence[str]) -> set[str]:
-    """Letters of the options that read exactly so; else of those that agree, such as ``$5`` with ``5.0``."""
-    lettered = list(zip(LETTERS, options, strict=False))
-    exact = {letter for letter, option in lettered if cleaned(option).casefold() == text.casefold()}
-    return exact or {letter for letter, option in lettered if answers_agree(option, text)}
+    """Letters of the options that read exactly so; else of those of the same number, such as ``$5`` with ``5.0``."""
+    exact = {letter for letter, option in zip(LETTERS, options, strict=False) if _plain(option) == text.casefold()}
+    if exact or parse_quantity(text) is None:
+        return exact
+    return {letter for letter, option in zip(LETTERS, options, strict=False) if answers_agree(option, text)}
+
+
+@lru_cache(maxsize=4096)  # options are few, answers are many
+def _plain(option: str) -> str:
+    return cleaned(option).casefold()
 
 
 def _names_another(letter: str, rest: str, options: Sequence[str]) -> bool:

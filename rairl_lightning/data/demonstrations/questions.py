@@ -11,8 +11,8 @@ from rairl_lightning.errors import DataError
 from rairl_lightning.text.options import LETTERS, chosen_option, prompt_with_options
 from rairl_lightning.text.perturbations.options import listed_options
 
-PROMPTS = ("prompt", "question", "problem", "messages")
-"""Fields that may hold the question, the first that is there."""
+PROMPTS = ("question", "prompt", "problem", "messages")
+"""Fields that may hold the question, the first that is there: beside a question, a prompt is how it was asked."""
 
 OPTIONS = ("options", "choices")
 """Fields that may hold options."""
@@ -52,13 +52,14 @@ def question_from(record: Record) -> QuestionFields:
 
 
 def prompt_of(record: Record) -> str:
-    """The question's text: ``prompt``, ``question``, ``problem``, or the one user turn of ``messages``.
+    """The question's text: ``question``, ``prompt``, ``problem``, or the one user turn of ``messages``.
 
     Raises:
         DataError: there is none, or a conversation of several turns.
     """
-    if not record.has("messages") or any(record.has(name) for name in PROMPTS[:-1]):
-        return record.text(*PROMPTS[:-1])
+    name = next(filter(record.has, PROMPTS), None)
+    if name != "messages":
+        return record.text(name) if name else record.text("prompt", "question", "problem")
     turns = [turn if isinstance(turn, Mapping) else {} for turn in record.sequence("messages")]
     *before, last = turns
     if last.get("role") != "user" or any(turn.get("role") != "system" for turn in before):

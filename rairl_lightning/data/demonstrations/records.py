@@ -21,7 +21,7 @@ class Record:
     """One row of a data file.
 
     Attributes:
-        where: ``file:line`` (JSON Lines, CSV) or ``file:row`` (Parquet, hub), counted from 1.
+        where: ``file:line`` (JSON Lines, CSV) or ``file:row`` (JSON, Parquet, hub), counted from 1.
         values: the row's fields.
     """
 
@@ -90,7 +90,7 @@ class Record:
 
 
 def read_records(path: Path) -> list[Record]:
-    """Read a ``.jsonl``, ``.jsonl.gz``, ``.parquet`` or ``.csv`` file.
+    """Read a ``.jsonl``, ``.jsonl.gz``, ``.json`` (a list), ``.parquet`` or ``.csv`` file.
 
     Raises:
         DataError: missing, unreadable, malformed (with ``file:line``) or empty file, or another suffix.
@@ -170,6 +170,17 @@ def _read_jsonl(path: Path) -> Iterator[Record]:
             yield Record(where, values)
 
 
+def _read_json(path: Path) -> Iterator[Record]:
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not JSON.", got=error, remedy="one list of objects, or name it .jsonl") from error
+    for number, values in enumerate(rows if isinstance(rows, list) else [rows], start=1):
+        if not isinstance(values, dict):
+            raise DataError(f"{path}:{number} is not a record.", expected="JSON objects", got=type(values).__name__)
+        yield Record(f"{path}:{number}", values)
+
+
 def _read_csv(path: Path) -> Iterator[Record]:
     with path.open(encoding="utf-8-sig", newline="") as lines:
         rows = csv.DictReader(lines, strict=True)
@@ -200,6 +211,7 @@ def _read_parquet(path: Path) -> Iterator[Record]:
 READERS: dict[str, Callable[[Path], Iterator[Record]]] = {
     ".jsonl": _read_jsonl,
     ".jsonl.gz": _read_jsonl,
+    ".json": _read_json,
     ".parquet": _read_parquet,
     ".csv": _read_csv,
 }
