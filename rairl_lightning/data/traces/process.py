@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from rairl_lightning.data.demonstrations.base import LeftOut, kept
+from rairl_lightning.data.demonstrations.left_out import LeftOut, kept
 from rairl_lightning.data.demonstrations.records import Record
 from rairl_lightning.data.traces.base import LabelledSteps, StepSource
 from rairl_lightning.data.traces.files import read_where, text_meta

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 
-from rairl_lightning.data.demonstrations.base import LeftOut, kept
+from rairl_lightning.data.demonstrations.left_out import LeftOut, kept
 from rairl_lightning.data.demonstrations.questions import PROMPTS, question_from
 from rairl_lightning.data.demonstrations.records import Record
 from rairl_lightning.data.traces.base import SampledQuestion, TraceSource
