@@ -95,13 +95,9 @@ class TraceScore:
         return {"text": text, "offsets": offsets, "reward": rewards, "grid": [int(point) for point in self.grid]}
 
     def to_json(self, *, tokens: bool) -> dict[str, Any]:
-        """The input's fields and ours; where ours have the same name, the input's move under ``input``."""
-        prompt = {
-            "id": self.trace.question.id,
-            "prompt": self.trace.question.prompt,
-            "completion": self.trace.completion,
-        }
+        """The input's fields and ours; an input's field of our name, with another value, moves under ``input``."""
         ours: dict[str, Any] = {
+            "completion": self.trace.completion,  # as it was scored: a source may have laid it out
             "reward": self.reward,
             "steps": self.steps(),
             "extracted_answer": self.trace.answer,
@@ -110,8 +106,8 @@ class TraceScore:
             "problems": list(self.problems),
             **({"tokens": self.tokens()} if tokens else {}),
         }
-        given = dict(self.trace.record) or prompt
-        hidden = {key: value for key, value in given.items() if key in ours}
+        given = dict(self.trace.record) or {"id": self.trace.question.id, "prompt": self.trace.question.prompt}
+        hidden = {key: value for key, value in given.items() if key in ours and value != ours[key]}
         return {**given, **ours, **({"input": hidden} if hidden else {})}
 
 
