@@ -9,22 +9,26 @@ from importlib.metadata import PackageNotFoundError, version
 from pickle import UnpicklingError
 
 from rairl_lightning import __version__
+from rairl_lightning.commands import COMMANDS
 from rairl_lightning.errors import CheckpointError, RAIRLError
 
-HELP = """\
+_USES = "".join(f"  {name:<10} {about}\n" for name, about in COMMANDS.items())
+
+HELP = f"""\
 rairl: learn a reasoning reward from expert demonstrations, and use it.
 
 Start here
   rairl fit --config configs/quickstart.yaml      train a tiny model, on a CPU, in minutes
   rairl fit --config configs/gsm8k.yaml           train on GSM8K demonstrations
   rairl fit --config configs/gsm8k_sft.yaml       the baselines: gsm8k_sft.yaml, gsm8k_grpo.yaml
+  rairl score --reward runs/quickstart --traces TraceFile --traces.path runs/quickstart/traces.jsonl
 
 Commands
   fit        train the policy and its reward on expert demonstrations
   validate   pass@1 of a checkpoint on the test questions
   test       the same, and what the reward is worth there: reranking, localisation
   predict    the policy's answers to the test questions
-
+{_USES}
 Change anything
   --config a.yaml --config b.yaml                 files are merged, the later wins
   --model.reward ClippedLogit                     swap a part by its class
@@ -32,7 +36,7 @@ Change anything
   --ckpt_path runs/interrupted.ckpt               continue a run; what you configure stays
 
 Ctrl-C ends a run after the round under way and saves it; twice, at once.
-rairl fit --help lists every option, --version the versions in use, --debug shows where an error arose.
+rairl COMMAND --help lists every option, --version the versions in use, --debug shows where an error arose.
 """
 
 REPORTED = ("torch", "lightning", "transformers", "peft", "bitsandbytes", "jsonargparse")
@@ -100,6 +104,11 @@ def _launch(arguments: Sequence[str]) -> None:
     from rairl_lightning.cli_quiet import no_loading_bars, quieten
 
     quieten()
+    if arguments[0] in COMMANDS:
+        from rairl_lightning.cli_commands import launch as launch_command
+
+        launch_command(arguments[0], arguments[1:])
+        return
     from rairl_lightning.cli_parser import launch
 
     no_loading_bars()

@@ -1,1 +1,11 @@
-"""The commands that use a trained reward; one module each, with one function of the command's name."""
+"""The commands that use a trained reward; one module each, with one function of the command's name.
+
+The function's arguments are the command's options and its docstring is their help: types, units and ranges belong
+there. A new command is a module and a line in :data:`COMMANDS`.
+"""
+
+COMMANDS: dict[str, str] = {
+    "score": "what a trained reward says of every trace of a file: trace, steps, tokens",
+    "inspect": "one trace in the terminal, token by token, in the colours of its reward",
+}
+"""Commands in the order of the help, and what each does, in one line."""
