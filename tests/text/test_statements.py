@@ -134,7 +134,7 @@ def test_nothing_is_invented_and_nothing_breaks(pieces: list[str]) -> None:
 )  # fmt: skip
 def test_hostile_texts_take_linear_time(piece: str) -> None:
     text = piece * (200_000 // len(piece))
-    started = time.perf_counter()
+    started = time.process_time()
     split_answer(text, PETS)
     split_answer(text)
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10

@@ -117,9 +117,9 @@ def test_no_text_breaks_the_reading(text: str, options: list[str]) -> None:
 
 @pytest.mark.parametrize("piece", ["A, ", "(", "A) ", " ", "or ", "\\text{", "**", "B or "])
 def test_long_answers_take_linear_time(piece: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     chosen_option(piece * 20_000, PETS)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 # --- Countdown ----------------------------------------------------------------------------------------------------
