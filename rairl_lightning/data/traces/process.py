@@ -201,7 +201,7 @@ def _taken(step: Record) -> Record:
     """A step's chosen completion; else the one that a human wrote, which counts as right; else the first."""
     written, chosen = step.values.get("human_completion"), step.values.get("chosen_completion")
     if chosen is None and isinstance(written, Mapping):
-        return Record(step.where, {"rating": 1, **written})
+        return Record(step.where, {**written, "rating": 1 if written.get("rating") is None else written["rating"]})
     completions = step.sequence("completions")
     place = chosen if isinstance(chosen, int) else 0
     completion = completions[place] if 0 <= place < len(completions) else None

@@ -121,7 +121,7 @@ class TraceFile(TraceSource):
                 remedy="name the file of the questions in question_files; they are joined by question_id or id",
             )
         fields = question_from(source)
-        key = record.text("question_id") if record.has("question_id") else fields.prompt
+        key = _id(record) if self.question_files or record.has("question_id") else fields.prompt
         if fields.answer is None and "correct" not in record.values:
             source.text("answer")  # raises, with the nearest name
         demonstration = Demonstration(

@@ -49,7 +49,8 @@ def test_a_number_may_be_written_in_many_ways(written: str) -> None:
     ("answer", "letter"),
     [
         ("B", "B"), ("b", "B"), ("(B)", "B"), ("B.", "B"), ("B. dog", "B"), ("(b) Dog", "B"), ("B: the dog", "B"),
-        ("dog", "B"), ("DOG.", "B"), ("Option B", "B"), ("The correct answer is (B)", "B"), (r"\boxed{\text{(B)}}", "B"),
+        ("dog", "B"), ("DOG.", "B"), ("Option B", "B"), ("The correct answer is (B)", "B"), (r"\boxed{\text{(B)}}",
+        "B"),
         ("**B**", "B"), ("B - dog", "B"), ("C. vitamin C", "C"), ("C) vitamin C, in short", "C"), ("C, vitamin C", "C"),
         ("B. dog, because a cat does not bark", "B"), ("none of the above", "D"),
     ],
@@ -75,7 +76,10 @@ def test_naming_several_options_or_none_is_never_right(answer: str) -> None:
     assert all(OptionChoice()(answer or "x", question(letter, PETS)) is Grade.WRONG for letter in "ABCD")
 
 
-@given(st.lists(st.sampled_from("ABCD"), min_size=2, max_size=4, unique=True), st.sampled_from([", ", " and ", "/", " or "]))
+@given(
+    st.lists(st.sampled_from("ABCD"), min_size=2, max_size=4, unique=True),
+    st.sampled_from([", ", " and ", "/", " or "]),
+)
 def test_no_list_of_letters_pays(letters: list[str], mark: str) -> None:
     for text in (mark.join(letters), mark.join(f"({letter})" for letter in letters)):
         assert all(OptionChoice()(text, question(letter, PETS)) is Grade.WRONG for letter in "ABCD")
@@ -113,9 +117,9 @@ def test_no_text_breaks_the_reading(text: str, options: list[str]) -> None:
 
 @pytest.mark.parametrize("piece", ["A, ", "(", "A) ", " ", "or ", "\\text{", "**", "B or "])
 def test_long_answers_take_linear_time(piece: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     chosen_option(piece * 20_000, PETS)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 # --- Countdown ----------------------------------------------------------------------------------------------------
@@ -134,7 +138,8 @@ def test_any_expression_of_the_numbers_that_makes_the_target_is_right(answer: st
 
 @pytest.mark.parametrize(
     "answer",
-    ["99", "82 + 41", "82 + 41 - 24 + 0", "82 + 82 - 41 - 24", "41 + 82 - 24 = 98", "82 + 41 - 24 = ", "99 = 82 + 41 - 24",
+    ["99", "82 + 41", "82 + 41 - 24 + 0", "82 + 82 - 41 - 24", "41 + 82 - 24 = 98", "82 + 41 - 24 = ",
+    "99 = 82 + 41 - 24",
      "82 + 41 - 24 - 0", "__import__('os')", "8241 - 24", "82 + 41 - 24%", "82 + 41 - $24", "1 / 0", "82 ** 41",
      "(" * 400 + "82 + 41 - 24" + ")" * 400, "82 + 41 - 24 and 1 + 1"],
 )  # fmt: skip
@@ -161,7 +166,9 @@ def test_every_puzzle_of_three_numbers_is_graded_as_by_brute_force() -> None:
             assert CountdownExpression()(text, asked) is expected
 
 
-@pytest.mark.parametrize("meta", [{}, {"numbers": "1 2"}, {"numbers": "", "target": "3"}, {"numbers": "1", "target": "x"}])
+@pytest.mark.parametrize(
+    "meta", [{}, {"numbers": "1 2"}, {"numbers": "", "target": "3"}, {"numbers": "1", "target": "x"}]
+)
 def test_a_question_without_a_puzzle_is_refused(meta: dict[str, str]) -> None:
     with pytest.raises(DataError, match=r"(?s)what to make from which numbers.*name these fields"):
         CountdownExpression()("1 + 2", question("", **meta))
