@@ -96,7 +96,7 @@ def resampled_means(values_BC: Tensor, counts_RB: Tensor) -> Tensor:
     """
     values = values_BC.double()
     # One resample at a time: the counts as float64 would be four times what they are.
-    return torch.stack([counts_B.double() @ values / counts_B.sum() for counts_B in counts_RB])
+    return torch.stack([counts_B.double() @ values / len(values) for counts_B in counts_RB])
 
 
 def percentile_interval(value: Tensor, draws_R: Tensor, level: float = 0.95) -> ConfidenceInterval:

@@ -26,12 +26,14 @@ class ScoredQuestion:
         rewards: N pooled rewards by the name of their pooling; NaN where there is none.
         logprobs: N mean log-probabilities of a completion token; NaN where there is none.
         lengths: N completion tokens.
+        too_long: how many of the traces are longer than the models' context, and have neither reward nor logprob.
     """
 
     sampled: SampledQuestion
     rewards: dict[str, tuple[float, ...]]
     logprobs: tuple[float, ...]
     lengths: tuple[int, ...]
+    too_long: int = 0
 
     @property
     def key(self) -> str:
@@ -136,6 +138,7 @@ def oddities(scored: Sequence[ScoredQuestion], pooling: str) -> dict[str, int]:
         "traces": len(texts),
         **{f"traces_{grade.value}": grades[grade] for grade in Grade},
         "traces_empty": sum(not text.strip() for text in texts),
+        "traces_too_long": sum(one.too_long for one in scored),
         "traces_without_reward": sum(math.isnan(value) for one in scored for value in one.rewards[pooling]),
         "traces_without_logprob": sum(math.isnan(value) for one in scored for value in one.logprobs),
         "questions_without_grade": sum(not group for group in right),
