@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -49,12 +49,11 @@ class Groups:
 
     def split(self, questions: int) -> list[Self]:
         """The same in parts of at most so many questions."""
-        given: dict[str, Any] = {item.name: getattr(self, item.name) for item in fields(self)}
-        starts = range(0, len(self.correct_QG), questions)
-        return [
-            type(self)(**{name: None if value is None else value[at : at + questions] for name, value in given.items()})
-            for at in starts
-        ]
+        return [self._rows(slice(at, at + questions)) for at in range(0, len(self.correct_QG), questions)]
+
+    def _rows(self, rows: slice) -> Self:
+        kept = (self.correct_QG, self.classes_QG, self.logprobs_QG, self.lengths_QG)
+        return type(self)(*(value[rows] for value in kept), None if self.rewards_QG is None else self.rewards_QG[rows])
 
 
 def chosen_right(groups: Groups, n: int | None = None, seed: int = 0) -> dict[str, Tensor]:
