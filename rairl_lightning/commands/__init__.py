@@ -4,5 +4,7 @@ The function's arguments are the command's options and its docstring is their he
 there. A new command is a module and a line in :data:`COMMANDS`.
 """
 
-COMMANDS: dict[str, str] = {}
+COMMANDS: dict[str, str] = {
+    "score": "what a trained reward says of every trace of a file: trace, steps, tokens",
+}
 """Commands in the order of the help, and what each does, in one line."""
