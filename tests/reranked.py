@@ -97,5 +97,5 @@ def shuffled(one: ScoredQuestion, order: Sequence[int]) -> ScoredQuestion:
         {name: take(values) for name, values in one.rewards.items()},
         take(one.logprobs),
         take(one.lengths),
-        one.too_long,
+        one.problems,
     )

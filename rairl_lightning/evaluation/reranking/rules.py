@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor
 
-from rairl_lightning.evaluation.sampling import Answered
 from rairl_lightning.functional.masking import masked_mean
 from rairl_lightning.functional.ranking import auroc, best_of_n, pass_at_k, random_choice
 from rairl_lightning.functional.voting import majority_vote, subsets, weighted_vote
+
+if TYPE_CHECKING:
+    from rairl_lightning.evaluation.sampling import Answered
 
 _ELEMENTS = 2**23  # of the largest tensor of a rule
 
@@ -52,8 +54,9 @@ class Groups:
         return [self._rows(slice(at, at + questions)) for at in range(0, len(self.correct_QG), questions)]
 
     def _rows(self, rows: slice) -> Self:
-        kept = (self.correct_QG, self.classes_QG, self.logprobs_QG, self.lengths_QG)
-        return type(self)(*(value[rows] for value in kept), None if self.rewards_QG is None else self.rewards_QG[rows])
+        rewards_QG = None if self.rewards_QG is None else self.rewards_QG[rows]
+        graded = self.correct_QG[rows], self.classes_QG[rows]
+        return type(self)(*graded, self.logprobs_QG[rows], self.lengths_QG[rows], rewards_QG)
 
 
 def chosen_right(groups: Groups, n: int | None = None, seed: int = 0) -> dict[str, Tensor]:

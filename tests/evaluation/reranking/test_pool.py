@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -75,22 +76,26 @@ def test_what_is_odd_is_counted() -> None:
         scored("all right", "rr", [1.0, 1.0]),
         scored("all wrong", "w-w", [1.0, 2.0, 3.0]),
         scored("nobody knows", "??", [1.0, 2.0]),
-        scored("empty", "rw", [1.0, 2.0], texts=[" \n", "x"], logprobs=[NAN, -1.0]),
+        replace(
+            scored("empty", "-w", [NAN, 2.0], logprobs=[NAN, -1.0]), problems=("empty", "no_answer", "text_changed")
+        ),
     ]
     found = {name: count for name, count in oddities(questions, POOLING).items() if count}
     assert found == {
         "questions": 5,
         "traces": 10,
-        "traces_right": 4,
+        "traces_right": 3,
         "traces_wrong": 3,
         "traces_unknown": 2,
-        "traces_unanswered": 1,
+        "traces_unanswered": 2,
         "traces_empty": 1,
+        "traces_text_changed": 1,
+        "traces_without_reward": 1,
         "traces_without_logprob": 1,
         "questions_without_grade": 1,
         "questions_with_one_trace": 1,
         "questions_all_right": 2,
-        "questions_all_wrong": 1,
+        "questions_all_wrong": 2,
         "questions_all_tied": 1,
     }
     assert len(pool_of(questions, POOLING)) == 4, "a question without a grade is no question"

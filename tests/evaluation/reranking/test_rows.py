@@ -24,7 +24,7 @@ def test_each_trace_by_hand() -> None:
     assert [row["rank"] for row in rows] == [3, 1, 1, 5, 4]
     assert [row["reward"] for row in rows] == [1.0, 2.0, 2.0, None, -1.0]
     assert [row["grade"] for row in rows] == ["right", "wrong", "wrong", "unknown", "unanswered"]
-    assert rows[4]["answer"] is None and rows[0]["answer"] == "A"
+    assert rows[4]["extracted_answer"] is None and rows[0]["extracted_answer"] == "A"
     assert [row["chosen_by"] for row in rows] == [
         ["logprob"],
         ["reward", "weighted", "majority", "shortest"],
@@ -40,6 +40,14 @@ def test_traces_without_a_record_are_written_in_full() -> None:
     one = scored("q", "r", [0.0])
     (row,) = reranked_rows(replace(one, sampled=replace(one.sampled, records=())), POOLING, FITTED, "selection")
     assert (row["prompt"], row["completion"], row["split"]) == ("q", "q 0 A", "selection")
+
+
+def test_fields_of_the_input_are_kept() -> None:
+    one = scored("q", "r", [0.5])
+    record = {"reward": 9, "answer": "the right one", "split": "test"}
+    (row,) = reranked_rows(replace(one, sampled=replace(one.sampled, records=(record,))), POOLING, FITTED, "reported")
+    assert (row["reward"], row["answer"], row["split"]) == (0.5, "the right one", "reported")
+    assert row["input"] == {"reward": 9, "split": "test"}
 
 
 def test_nobody_answers_nobody_wins() -> None:
