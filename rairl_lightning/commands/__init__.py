@@ -5,6 +5,7 @@ there. A new command is a module and a line in :data:`COMMANDS`.
 """
 
 COMMANDS: dict[str, str] = {
+    "rerank": "choose among N traces of a question by a trained reward, beside every other way to choose",
     "score": "what a trained reward says of every trace of a file: trace, steps, tokens",
     "inspect": "one trace in the terminal, token by token, in the colours of its reward",
 }

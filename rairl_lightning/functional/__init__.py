@@ -16,7 +16,15 @@ from rairl_lightning.functional.adversarial import (
     weighted_grid_sum,
 )
 from rairl_lightning.functional.batching import local_rivals, paired_budget_split, token_budget_split
-from rairl_lightning.functional.bootstrap import ConfidenceInterval, bootstrap_interval, paired_bootstrap
+from rairl_lightning.functional.bootstrap import (
+    ConfidenceInterval,
+    bootstrap_interval,
+    paired_bootstrap,
+    percentile_interval,
+    resampled_counts,
+    resampled_means,
+)
+from rairl_lightning.functional.calibration import expected_calibration_error, fit_temperature, reliability_sums
 from rairl_lightning.functional.discriminator import (
     discriminator_statistics,
     per_position_weights,
@@ -60,11 +68,11 @@ from rairl_lightning.functional.ranking import (
     best_index,
     best_of_n,
     grouped_auroc,
-    majority_vote,
+    grouped_wins,
     oracle,
     pass_at_k,
     random_choice,
-    weighted_vote,
+    resampled_auroc,
 )
 from rairl_lightning.functional.returns import discounted_to_go, group_centred, group_spread, leave_one_out
 from rairl_lightning.functional.rewards import logit_to_reward
@@ -72,6 +80,7 @@ from rairl_lightning.functional.segments import previous_point, segment_change, 
 from rairl_lightning.functional.separation import Separation, bounded_auroc, clustered_variance, score_bound
 from rairl_lightning.functional.shaping import segment_shaping
 from rairl_lightning.functional.surrogates import Surrogate, clipped_surrogate, sequence_surrogate, truncated_surrogate
+from rairl_lightning.functional.voting import majority_vote, subsets, weighted_vote, winning_votes
 
 __all__ = [
     "ConfidenceInterval",
@@ -95,6 +104,8 @@ __all__ = [
     "directional_squares",
     "discounted_to_go",
     "discriminator_statistics",
+    "expected_calibration_error",
+    "fit_temperature",
     "gap_statistics",
     "gathered_logprobs",
     "group_centred",
@@ -102,6 +113,7 @@ __all__ = [
     "group_normalised_advantages",
     "group_spread",
     "grouped_auroc",
+    "grouped_wins",
     "hinge_losses",
     "hits",
     "interval_target",
@@ -131,8 +143,13 @@ __all__ = [
     "pass_at_k",
     "per_position_weights",
     "per_trace_weights",
+    "percentile_interval",
     "previous_point",
     "random_choice",
+    "reliability_sums",
+    "resampled_auroc",
+    "resampled_counts",
+    "resampled_means",
     "reward_grid",
     "ridge_logistic",
     "row_noise",
@@ -149,6 +166,7 @@ __all__ = [
     "split_groups",
     "squared_gradients",
     "step_target",
+    "subsets",
     "surrogate_objective",
     "token_budget_split",
     "token_mean_weights",
@@ -159,4 +177,5 @@ __all__ = [
     "wasserstein_losses",
     "weighted_grid_sum",
     "weighted_vote",
+    "winning_votes",
 ]
