@@ -22,7 +22,7 @@ from rairl_lightning.models.pair import ModelPair, PairSpec
 from rairl_lightning.rollouts.base import Sampler
 from rairl_lightning.text.answers import extract_answer
 from rairl_lightning.text.chat import parse_completion
-from rairl_lightning.text.graders import Grade
+from rairl_lightning.text.graders import Exact, Grade, Grader
 from rairl_lightning.types import Rollouts, TokenBatch, TrainBatch
 
 
@@ -150,6 +150,11 @@ class PairModule(LightningModule):
             for demonstration, text in zip(batch.demonstrations, texts, strict=True)
         ]
 
+    @property
+    def grader(self) -> Grader:
+        """What is right, by the data's own measure; exact for a data module that has none."""
+        return getattr(self.trainer.datamodule, "grader", None) or Exact()  # type: ignore[attr-defined]
+
     def greedy(self, batch: TrainBatch) -> Rollouts:
         """The most probable completion of each prompt, token by token."""
         return self.sampler.sample(
@@ -160,8 +165,7 @@ class PairModule(LightningModule):
         """Log and return ``{split}/pass@1``, ``{split}/format_rate`` and ``{split}/log_likelihood`` (nats a token)."""
         texts = self.greedy(batch).texts
         pairs = zip(texts, batch.demonstrations, strict=True)
-        grader = self.trainer.datamodule.grader  # type: ignore[attr-defined]
-        right = [grader(extract_answer(text), demonstration) is Grade.RIGHT for text, demonstration in pairs]
+        right = [self.grader(extract_answer(text), demonstration) is Grade.RIGHT for text, demonstration in pairs]
         logprobs_NT = self.models.policy.score(batch.experts, self.max_tokens_per_microbatch).logprobs
         metrics = {
             f"{split}/pass@1": torch.tensor(right, dtype=torch.float32).mean(),
