@@ -277,8 +277,8 @@ def test_an_interrupt_leaves_a_checkpoint(base: Path, tmp_path: Path, make: Make
 # --- Callbacks ----------------------------------------------------------------------------------------------------
 
 RULES = {"majority", "logprob", "random", "oracle"}
-LEVELS = ("token", "interval", "step")
-METHODS = {f"{method}_{level}" for method in ("logprob_drop", "chance") for level in LEVELS}
+FIGURES = ("token", "within_7", "interval", "step", "mrr")
+METHODS = {f"{method}_{figure}" for method in ("logprob_drop", "chance") for figure in FIGURES}
 
 
 def evaluations() -> list[Callback]:

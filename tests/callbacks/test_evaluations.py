@@ -22,9 +22,8 @@ from rairl_lightning.module import RAIRL
 from rairl_lightning.text.answers import extract_answer
 
 RULES = ("reward", "weighted", "majority", "logprob", "random", "oracle", "reward_gain", "auroc")
-HITS = [
-    f"{method}_{level}" for method in ("reward", "logprob_drop", "chance") for level in ("token", "interval", "step")
-]
+FIGURES = ("token", "within_7", "interval", "step", "mrr")
+HITS = [f"{method}_{figure}" for method in ("reward", "logprob_drop", "chance") for figure in FIGURES]
 
 
 def fit(base: Path, folder: Path, *callbacks: Callback, data: Any = None, **settings: Any) -> Any:
