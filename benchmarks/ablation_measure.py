@@ -106,6 +106,7 @@ def rank(module: RAIRL, pool: Answered) -> list[Measurement]:
     least_QN = pool.per_question(Minimum()(rewards_NT, grid_NT, tokens.completion_mask))
     rules = rerank(pool, mean_QN)
     rules["vote"] = rules.pop("weighted")
+    del rules["shortest"]  # not among the measures of the table
     rules["reward_min"] = best_of_n(least_QN, pool.correct_QN)
     chosen = [mean_of(f"best_of_{mean_QN.shape[1]}/{name}", values_Q) for name, values_Q in rules.items()]
     return [*_areas(mean_QN, pool.correct_QN), *chosen]

@@ -25,7 +25,8 @@ from rairl_lightning.evaluation.provenance import commit
 from rairl_lightning.evaluation.reranking import rerank, reward_auroc
 from rairl_lightning.evaluation.sampling import Answered, answer_questions
 from rairl_lightning.evaluation.summary import Figures, interval, print_summary, write_summary
-from rairl_lightning.functional.ranking import random_choice
+from rairl_lightning.functional.bootstrap import percentile_interval, resampled_counts
+from rairl_lightning.functional.ranking import random_choice, resampled_auroc
 from rairl_lightning.module import RAIRL
 from rairl_lightning.types import Demonstration
 
@@ -189,13 +190,11 @@ class FinalReport(Callback):
     def _auroc_interval(self, answered: Answered, rewards_QN: Tensor, resamples: int = 200) -> list[float]:
         """AUROC over all traces; the interval resamples questions."""
         generator = torch.Generator().manual_seed(self.seed)
-        count = len(rewards_QN)
-        draws = []
-        for _ in range(resamples):
-            rows = torch.randint(count, (count,), generator=generator)
-            draws.append(reward_auroc(rewards_QN[rows], answered.correct_QN[rows]))
-        low, high = torch.tensor(draws, dtype=torch.float64).nanquantile(torch.tensor([0.025, 0.975]).double()).tolist()
-        return [round(value, 4) for value in (reward_auroc(rewards_QN, answered.correct_QN), low, high)]
+        counts = resampled_counts(len(rewards_QN), generator=generator, resamples=resamples)
+        questions_M = torch.arange(len(rewards_QN)).repeat_interleave(rewards_QN.shape[1])
+        draws = resampled_auroc(rewards_QN.flatten(), answered.correct_QN.flatten(), counts, questions_M)
+        area = torch.tensor(reward_auroc(rewards_QN, answered.correct_QN), dtype=torch.float64)
+        return [round(value, 4) for value in percentile_interval(area, draws)]
 
     def _continue_sft(self, module: RoundsModule, data: DemonstrationDataModule) -> None:
         """Train the SFT policy on for as long as warm-up and rounds took; the best selection epoch is kept."""

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import torch
 from lightning import Trainer
+from torch import Tensor
 
 from rairl_lightning.algorithms.rounds import RoundsModule
 from rairl_lightning.callbacks.periodic import PeriodicEvaluation
 from rairl_lightning.evaluation.reranking import rerank, reward_auroc
-from rairl_lightning.evaluation.sampling import answer_questions
+from rairl_lightning.evaluation.sampling import Answered, answer_questions
+from rairl_lightning.functional.bootstrap import paired_bootstrap
 from rairl_lightning.module import RAIRL
+
+FEWER = (2, 4, 8)
 
 
 class Reranking(PeriodicEvaluation):
-    """Logs ``rerank/…``: Best-of-N by reward against majority, log-probability, random and oracle.
+    """Logs ``rerank/…``: Best-of-N by reward against majority, log-probability, shortest, random and oracle.
 
-    ``random`` is pass@1 of the samples; ``reward_gain`` is what the reward adds to it. A baseline learns no reward,
-    and lacks what is ranked by one.
+    ``random`` is pass@1 of the samples; ``reward_gain`` is what the reward adds to it, between ``reward_gain_low`` and
+    ``reward_gain_high`` (95 %, paired bootstrap over questions). ``reward@n`` and so on are the same rules where only
+    n of the samples are there to choose from, n = 2, 4, 8 below N. A baseline learns no reward, and lacks what is
+    ranked by one.
 
     Args:
         every_n_rounds: rounds between two evaluations, >= 1.
@@ -49,9 +56,23 @@ class Reranking(PeriodicEvaluation):
         )
         tokens = answered.rollouts.tokens
         rewards_QN = answered.per_question(module.trace_rewards(tokens)) if isinstance(module, RAIRL) else None
-        rates = {name: float(values.mean()) for name, values in rerank(answered, rewards_QN).items()}
-        metrics = {f"rerank/{name}": rate for name, rate in rates.items()}
+        whole = rerank(answered, rewards_QN)
+        rules = {**whole, **self._of_fewer(answered, rewards_QN)}
+        metrics = {f"rerank/{name}": float(values.mean()) for name, values in rules.items()}
         if rewards_QN is None:
             return metrics
-        metrics["rerank/reward_gain"] = rates["reward"] - rates["random"]
+        generator = torch.Generator().manual_seed(self.seed)
+        gain = paired_bootstrap(whole["reward"], whole["random"], generator=generator)
+        names = ("reward_gain", "reward_gain_low", "reward_gain_high")
+        metrics |= {f"rerank/{name}": value for name, value in zip(names, gain, strict=True)}
         return {**metrics, "rerank/auroc": reward_auroc(rewards_QN, answered.correct_QN)}
+
+    def _of_fewer(self, answered: Answered, rewards_QN: Tensor | None) -> dict[str, Tensor]:
+        """The rules at the smaller N; a random choice is the same at each."""
+        return {
+            f"{name}@{n}": values
+            for n in FEWER
+            if n < self.samples
+            for name, values in rerank(answered, rewards_QN, n).items()
+            if name != "random"
+        }

@@ -27,10 +27,10 @@ def interval(values_Q: Tensor, seed: int) -> list[float]:
 
 
 def write_summary(path: Path, summary: Figures) -> None:
-    """Write the JSON under a temporary name and rename it; a figure that is NaN becomes null, as JSON knows no NaN."""
+    """Write the JSON under a temporary name and rename it; a figure that is not finite becomes null."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(_without_nan(summary), indent=2) + "\n", encoding="utf-8")
+    partial.write_text(json.dumps(_finite(summary), indent=2) + "\n", encoding="utf-8")
     partial.replace(path)
 
 
@@ -47,25 +47,33 @@ def print_summary(summary: Figures, console: Console | None = None) -> None:
     )
     console = console or Console()
     for title, columns, rows in sections:
-        _print_rows(console, title, columns, rows)
+        print_rows(console, title, columns, rows)
     samples = summary["samples"]
     chosen = {name: {"right": bounds} for name, bounds in summary[f"best_of_{samples}"].items()}
-    _print_rows(console, f"Best of {samples}", ("right",), chosen)
+    print_rows(console, f"Best of {samples}", ("right",), chosen)
     seconds = "  ".join(f"{name} {value:.0f}" for name, value in summary["seconds"].items())
     area = f"D's held-out AUROC {_cell(summary['auroc'])}   " if "auroc" in summary else ""
     console.print(f"{area}seed {summary['seed']}   commit {summary['commit']}")
     console.print(f"seconds: {seconds}", highlight=False)
 
 
-def _without_nan(value: Any) -> Any:
+def _finite(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _print_rows(console: Console, title: str, columns: tuple[str, ...], rows: Figures) -> None:
+def print_rows(console: Console, title: str, columns: tuple[str, ...], rows: Figures) -> None:
+    """Print one table of intervals.
+
+    Args:
+        console: where to.
+        title: heads the column of names.
+        columns: in order.
+        rows: by name, ``[value, low, high]`` by column.
+    """
     table = Table(title_justify="left")
     table.add_column(title, no_wrap=True)
     for column in columns:
@@ -76,7 +84,7 @@ def _print_rows(console: Console, title: str, columns: tuple[str, ...], rows: Fi
 
 
 def _cell(bounds: list[float]) -> str:
-    """``61.2 (55.0–67.1)``.
+    """``61.2 (55.0–67.1)``, per cent.
 
     >>> _cell([0.612, 0.55, 0.671])
     '61.2 (55.0–67.1)'

@@ -16,7 +16,15 @@ from rairl_lightning.functional.adversarial import (
     weighted_grid_sum,
 )
 from rairl_lightning.functional.batching import local_rivals, paired_budget_split, token_budget_split
-from rairl_lightning.functional.bootstrap import ConfidenceInterval, bootstrap_interval, paired_bootstrap
+from rairl_lightning.functional.bootstrap import (
+    ConfidenceInterval,
+    bootstrap_interval,
+    paired_bootstrap,
+    percentile_interval,
+    resampled_counts,
+    resampled_means,
+)
+from rairl_lightning.functional.calibration import expected_calibration_error, fit_temperature, reliability_sums
 from rairl_lightning.functional.discriminator import (
     discriminator_statistics,
     per_position_weights,
@@ -71,11 +79,11 @@ from rairl_lightning.functional.ranking import (
     best_index,
     best_of_n,
     grouped_auroc,
-    majority_vote,
+    grouped_wins,
     oracle,
     pass_at_k,
     random_choice,
-    weighted_vote,
+    resampled_auroc,
 )
 from rairl_lightning.functional.retrieval import average_precision, greatest_of_units, reciprocal_rank
 from rairl_lightning.functional.returns import discounted_to_go, group_centred, group_spread, leave_one_out
@@ -85,6 +93,7 @@ from rairl_lightning.functional.separation import Separation, bounded_auroc, clu
 from rairl_lightning.functional.shaping import segment_shaping
 from rairl_lightning.functional.step_scores import step_change, step_last, step_mean, step_minimum
 from rairl_lightning.functional.surrogates import Surrogate, clipped_surrogate, sequence_surrogate, truncated_surrogate
+from rairl_lightning.functional.voting import majority_vote, subsets, weighted_vote, winning_votes
 
 __all__ = [
     "ConfidenceInterval",
@@ -111,7 +120,9 @@ __all__ = [
     "directional_squares",
     "discounted_to_go",
     "discriminator_statistics",
+    "expected_calibration_error",
     "first_below",
+    "fit_temperature",
     "fit_threshold",
     "gap_statistics",
     "gathered_logprobs",
@@ -121,6 +132,7 @@ __all__ = [
     "group_normalised_advantages",
     "group_spread",
     "grouped_auroc",
+    "grouped_wins",
     "harmonic_mean",
     "hinge_losses",
     "hits",
@@ -153,9 +165,14 @@ __all__ = [
     "pass_at_k",
     "per_position_weights",
     "per_trace_weights",
+    "percentile_interval",
     "previous_point",
     "random_choice",
     "reciprocal_rank",
+    "reliability_sums",
+    "resampled_auroc",
+    "resampled_counts",
+    "resampled_means",
     "reward_grid",
     "ridge_logistic",
     "right_thresholds",
@@ -178,6 +195,7 @@ __all__ = [
     "step_mean",
     "step_minimum",
     "step_target",
+    "subsets",
     "surrogate_objective",
     "token_budget_split",
     "token_mean_weights",
@@ -188,4 +206,5 @@ __all__ = [
     "wasserstein_losses",
     "weighted_grid_sum",
     "weighted_vote",
+    "winning_votes",
 ]

@@ -1,4 +1,4 @@
-"""How sure a mean over questions is: percentile bootstrap, alone and paired."""
+"""How sure a figure over questions is: percentile bootstrap (Efron 1979), alone and paired."""
 
 from typing import NamedTuple
 
@@ -10,10 +10,10 @@ from rairl_lightning.functional._checks import check_number, check_same_shape
 
 
 class ConfidenceInterval(NamedTuple):
-    """A mean with its bootstrap interval.
+    """A mean, or another figure, with its bootstrap interval.
 
     Attributes:
-        mean: of the values as given.
+        mean: of the values as given; the figure itself where it is no mean.
         low: lower end.
         high: upper end.
     """
@@ -26,7 +26,7 @@ class ConfidenceInterval(NamedTuple):
 def bootstrap_interval(
     values_B: Tensor, *, generator: torch.Generator, level: float = 0.95, resamples: int = 2000
 ) -> ConfidenceInterval:
-    """Percentile interval of the mean, resampling questions (Efron 1979).
+    """Percentile interval of the mean, resampling questions.
 
     Args:
         values_B: ``[B]``, one value a question; samples of one question are not independent, so average them first.
@@ -45,7 +45,6 @@ def bootstrap_interval(
     ConfidenceInterval(mean=1.0, low=1.0, high=1.0)
     """
     check_number("level", level, above=0, below=1)
-    check_number("resamples", resamples, at_least=1)
     values = values_B.detach().double().cpu()
     if values.dim() != 1 or not len(values) or bool(values.isnan().any()):
         raise DataError(
@@ -53,12 +52,71 @@ def bootstrap_interval(
             expected="[B] numbers, B >= 1",
             got=f"shape {tuple(values.shape)}, {int(values.isnan().sum())} NaN",
         )
-    count = len(values)
-    # One resample at a time: all at once would hold resamples · B indices.
-    draws = (torch.randint(count, (count,), generator=generator) for _ in range(resamples))
-    means = torch.stack([values[rows].mean() for rows in draws])
-    low, high = means.quantile(means.new_tensor([(1 - level) / 2, (1 + level) / 2])).tolist()
-    return ConfidenceInterval(float(values.mean()), low, high)
+    counts_RB = resampled_counts(len(values), generator=generator, resamples=resamples)
+    return percentile_interval(values.mean(), resampled_means(values[:, None], counts_RB)[:, 0], level)
+
+
+def resampled_counts(count: int, *, generator: torch.Generator, resamples: int = 2000) -> Tensor:
+    """How often each resample draws each question.
+
+    Figures that share the counts are paired.
+
+    Args:
+        count: B >= 1 questions.
+        generator: a CPU generator.
+        resamples: R >= 1.
+
+    Returns:
+        ``[R, B]`` int32, each row adding up to B.
+
+    Raises:
+        ConfigError: ``count`` or ``resamples`` is out of range.
+    """
+    check_number("count", count, at_least=1)
+    check_number("resamples", resamples, at_least=1)
+    counts_RB = torch.empty(resamples, count, dtype=torch.int32)
+    for row in counts_RB:
+        row.copy_(torch.bincount(torch.randint(count, (count,), generator=generator), minlength=count))
+    return counts_RB
+
+
+def resampled_means(values_BC: Tensor, counts_RB: Tensor) -> Tensor:
+    """Means of several figures over each resample.
+
+    Args:
+        values_BC: ``[B, C]``, C values a question.
+        counts_RB: ``[R, B]`` from :func:`resampled_counts`.
+
+    Returns:
+        ``[R, C]`` float64.
+
+    >>> resampled_means(torch.tensor([[1.0], [3.0]]), torch.tensor([[1, 1], [0, 2]]))
+    tensor([[2.],
+            [3.]], dtype=torch.float64)
+    """
+    values = values_BC.double()
+    # One resample at a time: the counts as float64 would be four times what they are.
+    return torch.stack([counts_B.double() @ values / counts_B.sum() for counts_B in counts_RB])
+
+
+def percentile_interval(value: Tensor, draws_R: Tensor, level: float = 0.95) -> ConfidenceInterval:
+    """The ``(1 ± level) / 2`` quantiles of a figure's resamples.
+
+    Args:
+        value: the figure of all questions, a scalar.
+        draws_R: ``[R]`` the same of each resample; NaN, where a resample has no figure, is left out.
+        level: in (0, 1).
+
+    Raises:
+        ConfigError: ``level`` is out of range.
+
+    >>> percentile_interval(torch.tensor(2.0), torch.arange(5.0), level=0.5)
+    ConfidenceInterval(mean=2.0, low=1.0, high=3.0)
+    """
+    check_number("level", level, above=0, below=1)
+    draws = draws_R.double()
+    low, high = draws.nanquantile(draws.new_tensor([(1 - level) / 2, (1 + level) / 2])).tolist()
+    return ConfidenceInterval(float(value), low, high)
 
 
 def paired_bootstrap(

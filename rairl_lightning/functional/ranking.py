@@ -14,8 +14,6 @@ from torch import Tensor
 from rairl_lightning.errors import DataError
 from rairl_lightning.functional._checks import check_same_shape
 
-_TIE = 1e-6  # relative: float32 weights that are meant to tie differ by less
-
 
 def pass_at_k(n: int, c: Tensor | int, k: int) -> Tensor:
     """Unbiased probability that one of k samples is right.
@@ -136,57 +134,6 @@ def answer_classes(answers: Sequence[str | None], agree: Callable[[str, str], bo
     return classes
 
 
-def weighted_vote(classes_BG: Tensor, correct_BG: Tensor, weights_BG: Tensor) -> Tensor:
-    """The answer with the greatest total weight; tied answers share the choice.
-
-    For a vote weighted by the learned reward pass ``sigmoid(reward)``, D's probability: negative weights would
-    punish an answer for being popular.
-
-    Args:
-        classes_BG: ``[B, G]`` int64 from :func:`answer_classes`; -1 does not vote.
-        correct_BG: ``[B, G]`` bool.
-        weights_BG: ``[B, G]``, >= 0.
-
-    Returns:
-        ``[B]`` float64; 0 where nobody votes.
-
-    Raises:
-        DataError: the shapes differ, or a weight is negative or NaN.
-
-    >>> correct = torch.tensor([[True, False, False]])
-    >>> weighted_vote(torch.tensor([[0, 1, 1]]), correct, torch.tensor([[0.9, 0.2, 0.3]]))
-    tensor([1.], dtype=torch.float64)
-    """
-    check_same_shape(classes=classes_BG, correct=correct_BG, weights=weights_BG)
-    if not bool((weights_BG >= 0).all()):
-        raise DataError(
-            "A vote has a negative weight or NaN.",
-            expected=">= 0",
-            got=float(weights_BG.min()),
-            remedy="pass sigmoid(reward)",
-        )
-    votes = classes_BG >= 0
-    same_BGG = (classes_BG.unsqueeze(2) == classes_BG.unsqueeze(1)) & votes.unsqueeze(1) & votes.unsqueeze(2)
-    support = (same_BGG.double() @ weights_BG.double().unsqueeze(2)).squeeze(2)
-    best = votes & (support >= support.masked_fill(~votes, 0).amax(dim=1, keepdim=True) * (1 - _TIE))
-    # A class of size s appears s times among the best, so each member brings 1/s.
-    share = best / same_BGG.sum(dim=2).clamp(min=1).double()
-    return (share * correct_BG).sum(dim=1) / share.sum(dim=1).clamp(min=1)
-
-
-def majority_vote(classes_BG: Tensor, correct_BG: Tensor) -> Tensor:
-    """:func:`weighted_vote` with one vote each, ``[B]`` float64.
-
-    Args:
-        classes_BG: ``[B, G]`` int64 from :func:`answer_classes`; -1 does not vote.
-        correct_BG: ``[B, G]`` bool.
-
-    Raises:
-        DataError: the shapes differ.
-    """
-    return weighted_vote(classes_BG, correct_BG, torch.ones_like(classes_BG, dtype=torch.float64))
-
-
 def auroc(scores_M: Tensor, labels_M: Tensor) -> Tensor:
     """Probability that a positive outscores a negative, ties half: ``P(s⁺ > s⁻) + ½ P(s⁺ = s⁻)``.
 
@@ -229,11 +176,83 @@ def grouped_auroc(scores_M: Tensor, labels_M: Tensor, groups_M: Tensor) -> Tenso
     >>> grouped_auroc(torch.tensor([0.2, 0.1, 0.9, 0.8]), labels, torch.tensor([0, 0, 1, 1]))
     tensor(1., dtype=torch.float64)
     """
+    wins_Q, pairs_Q = grouped_wins(scores_M, labels_M, groups_M)
+    return wins_Q.sum() / pairs_Q.sum()
+
+
+def grouped_wins(scores_M: Tensor, labels_M: Tensor, groups_M: Tensor) -> tuple[Tensor, Tensor]:
+    """What :func:`grouped_auroc` is the ratio of, in ``O(M log M)`` time and ``O(M)`` memory.
+
+    Args:
+        scores_M: ``[M]``.
+        labels_M: ``[M]`` bool, True is positive.
+        groups_M: ``[M]`` int64; negative belongs to no group.
+
+    Returns:
+        For each of the Q groups, smallest number first: ``[Q]`` float64 pairs that the positive wins, ties half, and
+        ``[Q]`` float64 pairs of a positive and a negative.
+
+    Raises:
+        DataError: the shapes differ, or a score is NaN.
+
+    >>> labels = torch.tensor([True, False, True, True])
+    >>> grouped_wins(torch.tensor([0.2, 0.2, 0.9, 0.8]), labels, torch.tensor([4, 4, 4, 7]))
+    (tensor([1.5000, 0.0000], dtype=torch.float64), tensor([2., 0.], dtype=torch.float64))
+    """
     check_same_shape(scores=scores_M, labels=labels_M, groups=groups_M)
     _check_scores(scores_M)
-    pairs = (groups_M[:, None] == groups_M[None, :]) & (groups_M >= 0) & labels_M[:, None] & ~labels_M[None, :]
-    wins = (scores_M[:, None] - scores_M[None, :]).sign().double()[pairs]
-    return (wins + 1).mean() / 2
+    grouped = groups_M >= 0
+    label_M = labels_M[grouped]
+    names_Q, group_M = groups_M[grouped].unique(return_inverse=True)
+    values, place_M = scores_M[grouped].unique(return_inverse=True)
+    # A run is what ties within a group; runs are in the order of their group, then of their score.
+    keys_R, run_M = (group_M * len(values) + place_M).unique(return_inverse=True)
+    group_R = keys_R // max(1, len(values))
+
+    def per_run(chosen_M: Tensor) -> Tensor:
+        return torch.bincount(run_M[chosen_M], minlength=len(keys_R)).double()
+
+    def per_group(values_R: Tensor) -> Tensor:
+        return values_R.new_zeros(len(names_Q)).index_add(0, group_R, values_R)
+
+    positive_R, negative_R = per_run(label_M), per_run(~label_M)
+    negative_Q = per_group(negative_R)
+    before_group_Q = negative_Q.cumsum(0) - negative_Q
+    below_R = negative_R.cumsum(0) - negative_R - before_group_Q[group_R]
+    return per_group(positive_R * (below_R + negative_R / 2)), per_group(positive_R) * negative_Q
+
+
+def resampled_auroc(scores_M: Tensor, labels_M: Tensor, counts_RQ: Tensor, questions_M: Tensor) -> Tensor:
+    """:func:`auroc` of resamples of questions, each with all of its traces; the scores are sorted once.
+
+    Args:
+        scores_M: ``[M]``.
+        labels_M: ``[M]`` bool, True is positive.
+        counts_RQ: ``[R, Q]``, how often each resample draws each question.
+        questions_M: ``[M]`` int64, the question of each trace, 0..Q-1.
+
+    Returns:
+        ``[R]`` float64; NaN where a resample lacks a class.
+
+    Raises:
+        DataError: the shapes differ, or a score is NaN.
+
+    >>> scores, labels = torch.tensor([0.1, 0.4, 0.4, 0.9]), torch.tensor([False, False, True, True])
+    >>> resampled_auroc(scores, labels, torch.tensor([[1, 1], [2, 0]]), torch.tensor([0, 0, 0, 1]))
+    tensor([0.8750, 0.7500], dtype=torch.float64)
+    """
+    check_same_shape(scores=scores_M, labels=labels_M, questions=questions_M)
+    _check_scores(scores_M)
+    values, run_M = scores_M.unique(return_inverse=True)
+    areas = []
+    for counts_Q in counts_RQ.double():
+        weights_M = counts_Q[questions_M]
+        zero = weights_M.new_zeros(len(values))
+        positive = zero.index_add(0, run_M[labels_M], weights_M[labels_M])
+        negative = zero.index_add(0, run_M[~labels_M], weights_M[~labels_M])
+        below = negative.cumsum(0) - negative
+        areas.append((positive * (below + negative / 2)).sum() / (positive.sum() * negative.sum()))
+    return torch.stack(areas) if areas else scores_M.new_zeros(0, dtype=torch.float64)
 
 
 def _check_scores(scores: Tensor) -> None:

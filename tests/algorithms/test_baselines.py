@@ -276,7 +276,8 @@ def test_an_interrupt_leaves_a_checkpoint(base: Path, tmp_path: Path, make: Make
 
 # --- Callbacks ----------------------------------------------------------------------------------------------------
 
-RULES = {"majority", "logprob", "random", "oracle"}
+RULES = {"majority", "logprob", "shortest", "random", "oracle"}
+OF_TWO = {f"{rule}@2" for rule in RULES - {"random"}}
 FIGURES = ("token", "within_7", "interval", "step", "mrr")
 METHODS = {f"{method}_{figure}" for method in ("logprob_drop", "chance") for figure in FIGURES}
 
@@ -291,7 +292,7 @@ def test_evaluations_rank_by_what_there_is(base: Path, tmp_path: Path, make: Mak
     trainer.test(trainer.lightning_module, datamodule=gates.data(), verbose=False)
     names = {name for row in trainer.logger.rows for name in row}
     for split in ("selection", "test"):
-        assert {n.removeprefix(f"{split}/rerank/") for n in names if n.startswith(f"{split}/rerank/")} == RULES
+        assert {n.removeprefix(f"{split}/rerank/") for n in names if n.startswith(f"{split}/rerank/")} == RULES | OF_TWO
         assert {n.removeprefix(f"{split}/localise/") for n in names if n.startswith(f"{split}/localise/")} == METHODS
     rows = [json.loads(line) for line in (tmp_path / "traces.jsonl").read_text().splitlines()]
     assert [row["split"] for row in rows] == ["selection"] * 3 + ["test"] * 3

@@ -21,7 +21,9 @@ from rairl_lightning.evaluation.sampling import answer_questions
 from rairl_lightning.module import RAIRL
 from rairl_lightning.text.answers import extract_answer
 
-RULES = ("reward", "weighted", "majority", "logprob", "random", "oracle", "reward_gain", "auroc")
+CHOICES = ("reward", "weighted", "majority", "logprob", "shortest", "oracle")
+GAIN = ("reward_gain", "reward_gain_low", "reward_gain_high")
+RULES = (*CHOICES, *(f"{rule}@2" for rule in CHOICES), "random", *GAIN, "auroc")
 FIGURES = ("token", "within_7", "interval", "step", "mrr")
 HITS = [f"{method}_{figure}" for method in ("reward", "logprob_drop", "chance") for figure in FIGURES]
 
@@ -105,6 +107,8 @@ def test_evaluations_run_when_they_are_due_on_the_selection_split(base: Path, tm
     assert last["selection/rerank/random"] <= last["selection/rerank/oracle"]
     gain = last["selection/rerank/reward"] - last["selection/rerank/random"]
     assert last["selection/rerank/reward_gain"] == pytest.approx(gain)
+    assert last["selection/rerank/reward_gain_low"] <= gain <= last["selection/rerank/reward_gain_high"]
+    assert last["selection/rerank/random"] <= last["selection/rerank/oracle@2"] <= last["selection/rerank/oracle"]
 
 
 def test_the_test_split_is_read_by_test_alone(base: Path, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from rairl_lightning.module import RAIRL
 from rairl_lightning.types import TokenBatch
 
 PASS = {"sft", "sft_continued", "rairl"}
-RULES = {"reward", "majority", "weighted", "logprob", "random", "oracle"}
+RULES = {"reward", "majority", "weighted", "logprob", "shortest", "random", "oracle"}
 METHODS = {"reward", "logprob_drop", "chance"}
 
 

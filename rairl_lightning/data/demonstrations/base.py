@@ -2,14 +2,16 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeVar
 
 from rairl_lightning.data.demonstrations.records import Record
 from rairl_lightning.errors import ConfigError, DataError
 from rairl_lightning.text.chat import TAG
 from rairl_lightning.types import Demonstration
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -86,10 +88,7 @@ def normalised_question(question: str) -> str:
 def held_out(
     demonstrations: Sequence[Demonstration], fraction: float
 ) -> tuple[tuple[Demonstration, ...], tuple[Demonstration, ...]]:
-    """Hold a fraction of the questions out of training, by a hash of the question alone.
-
-    A question is held out if its hash, uniform in [0, 1), is below ``fraction``: it stays on its side when rows are
-    added, removed or reordered, and equal questions stay together. At least one question lands on each side.
+    """:func:`hold_out` of training demonstrations.
 
     Args:
         demonstrations: all training demonstrations.
@@ -102,23 +101,45 @@ def held_out(
         ConfigError: a fraction outside [0, 1).
         DataError: fewer than two different questions to share out.
     """
+    return hold_out(demonstrations, fraction, lambda one: one.prompt)
+
+
+def hold_out(
+    items: Sequence[Item], fraction: float, prompt: Callable[[Item], str]
+) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+    """Hold a fraction of the questions out, by a hash of the question alone.
+
+    A question is held out if its hash, uniform in [0, 1), is below ``fraction``: it stays on its side when rows are
+    added, removed or reordered, and equal questions stay together. At least one question lands on each side.
+
+    Args:
+        items: what belongs to a question each.
+        fraction: share to hold out, in [0, 1); 0 holds out nothing.
+        prompt: the question of an item.
+
+    Returns:
+        ``(rest, held out)``, each in the given order.
+
+    Raises:
+        ConfigError: a fraction outside [0, 1).
+        DataError: fewer than two different questions to share out.
+    """
     if not 0 <= fraction < 1:
         raise ConfigError("selection_fraction is out of range.", expected="0 <= fraction < 1", got=fraction)
     if fraction == 0:
-        return tuple(demonstrations), ()
-    hashes = [_uniform_hash(demo.prompt) for demo in demonstrations]
+        return tuple(items), ()
+    hashes = [_uniform_hash(prompt(one)) for one in items]
     ordered = sorted(set(hashes))
     if len(ordered) < 2:
         raise DataError(
             "There are too few questions to hold some out.",
             expected="at least 2 different questions",
             got=len(ordered),
-            remedy="add demonstrations, or set selection_fraction to 0",
+            remedy="add questions, or set selection_fraction to 0",
         )
     bound = min(max(fraction, ordered[1]), ordered[-1])  # at least the lowest hash below it, the highest not
-    train = tuple(demo for demo, value in zip(demonstrations, hashes, strict=True) if value >= bound)
-    selection = tuple(demo for demo, value in zip(demonstrations, hashes, strict=True) if value < bound)
-    return train, selection
+    rest = tuple(one for one, value in zip(items, hashes, strict=True) if value >= bound)
+    return rest, tuple(one for one, value in zip(items, hashes, strict=True) if value < bound)
 
 
 def demonstration_from(

@@ -36,7 +36,8 @@ def test_each_rule_by_hand() -> None:
     assert rates["logprob"] == [0, 0], "trace 1, at -0.5 a token"
     assert rates["random"] == [0.5, 0]
     assert rates["oracle"] == [1, 0]
-    assert set(rates) == {"reward", "weighted", "majority", "logprob", "random", "oracle"}
+    assert rates["shortest"] == [0.5, 0], "lengths 1, 3, 1, 2: the right trace 0 and the wrong trace 2 tie"
+    assert set(rates) == {"reward", "weighted", "majority", "logprob", "shortest", "random", "oracle"}
 
 
 def test_ties_are_shared() -> None:

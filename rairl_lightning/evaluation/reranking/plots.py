@@ -1,0 +1,132 @@
+"""Three pictures of a reranking, each beside a CSV of the numbers in it."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rairl_lightning.evaluation.reranking.report import RerankingReport
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe and Ito's colours, told apart with any colour vision, each with a marker of its own for print.
+STYLES = {
+    "reward": ("#0072B2", "o"),
+    "weighted": ("#56B4E9", "s"),
+    "majority": ("#E69F00", "^"),
+    "logprob": ("#CC79A7", "v"),
+    "shortest": ("#F0E442", "D"),
+    "random": ("#000000", "x"),
+    "oracle": ("#009E73", "P"),
+}
+RIGHT, WRONG = "#0072B2", "#D55E00"
+PLOTS = ("accuracy", "reliability", "rewards")
+"""Names of the files, ``.png`` and ``.csv`` each."""
+
+Row = dict[str, Any]
+
+
+def write_plots(folder: Path, report: RerankingReport) -> None:
+    """Write :data:`PLOTS` into a folder.
+
+    Args:
+        folder: exists.
+        report: what to draw.
+    """
+    from matplotlib.figure import Figure  # takes a second; draws by Agg, without a display
+
+    for name, rows, draw in (
+        ("accuracy", list(accuracy_rows(report)), draw_accuracy),
+        ("reliability", list(reliability_rows(report)), draw_reliability),
+        ("rewards", list(reward_rows(report)), draw_rewards),
+    ):
+        _write_csv(folder / f"{name}.csv", rows)
+        figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+        draw(figure.add_subplot(), rows)
+        figure.savefig(folder / f"{name}.png", dpi=150)
+
+
+def accuracy_rows(report: RerankingReport) -> Iterator[Row]:
+    """Accuracy of each rule at each N."""
+    for n, sections in report.best_of.items():
+        for rule, (right, low, high) in sections["all"]["right"].items():
+            questions = sections["all"]["questions"]
+            yield {"n": int(n), "rule": rule, "right": right, "low": low, "high": high, "questions": questions}
+
+
+def reliability_rows(report: RerankingReport) -> Iterator[Row]:
+    """The reliability curve before and after calibration."""
+    for when in ("before", "after"):
+        for one in report.calibration[when]["curve"]:
+            right, low, high = one["right"]
+            bounds = {"right": right, "right_low": low, "right_high": high}
+            yield {"calibration": when, **one, **bounds}
+
+
+def reward_rows(report: RerankingReport) -> Iterator[Row]:
+    """How many right and wrong traces have a reward in each bin."""
+    edges = report.rewards["edges"]
+    counts = zip(edges, edges[1:], report.rewards["right"], report.rewards["wrong"], strict=False)
+    for low, high, right, wrong in counts:
+        yield {"low": low, "high": high, "right": right, "wrong": wrong}
+
+
+def draw_accuracy(axes: Axes, rows: Sequence[Row]) -> None:
+    """Lines over N with 95 % intervals."""
+    for rule, (colour, marker) in STYLES.items():
+        own = [row for row in rows if row["rule"] == rule]
+        if own:
+            n, right = [row["n"] for row in own], [100 * row["right"] for row in own]
+            axes.plot(n, right, color=colour, marker=marker, label=rule)
+            low, high = [100 * row["low"] for row in own], [100 * row["high"] for row in own]
+            axes.fill_between(n, low, high, color=colour, alpha=0.12, linewidth=0)
+    if rows:
+        sizes = sorted({row["n"] for row in rows})
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(sizes, [str(n) for n in sizes])
+        axes.legend(fontsize="small")
+    axes.set(xlabel="traces to choose from (N)", ylabel="questions answered right (%)")
+    axes.set_title("Best of N, with 95 % intervals", fontsize="medium")
+
+
+def draw_reliability(axes: Axes, rows: Sequence[Row]) -> None:
+    """Share right over probability; the diagonal is perfect, a larger dot is more traces."""
+    axes.plot([0, 1], [0, 1], color="#999999", linestyle=":", label="perfect")
+    most = max((row["traces"] for row in rows), default=1)
+    for when, colour, marker in (("before", WRONG, "s"), ("after", RIGHT, "o")):
+        own = [row for row in rows if row["calibration"] == when]
+        if own:
+            x, y = [row["probability"] for row in own], [row["right"] for row in own]
+            # A percentile interval may end a rounding step inside of its estimate.
+            below = [max(0.0, row["right"] - row["right_low"]) for row in own]
+            above = [max(0.0, row["right_high"] - row["right"]) for row in own]
+            axes.errorbar(x, y, yerr=[below, above], color=colour, linewidth=1, elinewidth=0.8, capsize=2)
+            sizes = [12 + 80 * row["traces"] / most for row in own]
+            axes.scatter(x, y, s=sizes, color=colour, marker=marker, label=f"{when} calibration")
+    axes.set(xlabel="probability of being right", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1))
+    axes.set_title("Reliability, with 95 % intervals; a larger mark is more traces", fontsize="medium")
+    axes.legend(fontsize="small")
+
+
+def draw_rewards(axes: Axes, rows: Sequence[Row]) -> None:
+    """Histograms of right and wrong traces, each with an area of one."""
+    edges = [row["low"] for row in rows] + [row["high"] for row in rows[-1:]]
+    for name, colour, line in (("right", RIGHT, "-"), ("wrong", WRONG, "--")):
+        total = sum(row[name] for row in rows)
+        if total:
+            density = [row[name] / total / (row["high"] - row["low"]) for row in rows]
+            axes.stairs(density, edges, color=colour, linestyle=line, label=f"{name} ({total:,} traces)")
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize="small")
+    axes.set(xlabel="pooled reward of a trace", ylabel="density")
+    axes.set_title("Rewards of right and wrong traces", fontsize="medium")
+
+
+def _write_csv(path: Path, rows: Sequence[Row]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]) if rows else [])
+        writer.writeheader()
+        writer.writerows(rows)

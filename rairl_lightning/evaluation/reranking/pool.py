@@ -1,0 +1,161 @@
+"""Graded and scored traces of many questions, in an order that no file decides."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rairl_lightning.data.demonstrations.base import normalised_question
+from rairl_lightning.data.traces import SampledQuestion
+from rairl_lightning.evaluation.reranking.rules import Groups, chosen_right
+from rairl_lightning.text.graders import Grade
+
+
+@dataclass(frozen=True)
+class ScoredQuestion:
+    """A question, its N traces, and what the models say of them.
+
+    Attributes:
+        sampled: as it was read.
+        rewards: N pooled rewards by the name of their pooling; NaN where there is none.
+        logprobs: N mean log-probabilities of a completion token; NaN where there is none.
+        lengths: N completion tokens.
+    """
+
+    sampled: SampledQuestion
+    rewards: dict[str, tuple[float, ...]]
+    logprobs: tuple[float, ...]
+    lengths: tuple[int, ...]
+
+    @property
+    def key(self) -> str:
+        """What tells questions apart."""
+        return normalised_question(self.sampled.question.prompt)
+
+    @property
+    def category(self) -> str:
+        """To report by; empty where the data knows none."""
+        return self.sampled.question.meta.get("category", "")
+
+
+@dataclass(frozen=True)
+class TracePool:
+    """M traces of Q questions whose grade is known; those of a question adjacent.
+
+    Attributes:
+        categories: Q names.
+        questions_M: ``[M]`` int64, 0..Q-1, ascending.
+        correct_M: ``[M]`` bool; a trace without an answer is wrong.
+        classes_M: ``[M]`` int64, equal where the answers of a question agree; -1 without an answer.
+        rewards_M: ``[M]`` float64; -inf where there is none, so that such a trace ranks last.
+        logprobs_M: ``[M]`` float64, likewise.
+        lengths_M: ``[M]`` int64 completion tokens.
+    """
+
+    categories: tuple[str, ...]
+    questions_M: Tensor
+    correct_M: Tensor
+    classes_M: Tensor
+    rewards_M: Tensor
+    logprobs_M: Tensor
+    lengths_M: Tensor
+
+    def __len__(self) -> int:
+        return len(self.categories)
+
+    @property
+    def sizes_Q(self) -> Tensor:
+        """Traces of each question, ``[Q]``."""
+        return torch.bincount(self.questions_M, minlength=len(self))
+
+    def chosen_right(self, n: int, seed: int = 0) -> tuple[dict[str, Tensor], Tensor]:
+        """Every rule at n, over the questions with at least n traces.
+
+        Returns:
+            ``[Q']`` float64 by rule, and the ``[Q']`` questions they belong to, ascending.
+        """
+        sizes_Q = self.sizes_Q
+        values: dict[str, Tensor] = {}
+        for size in sorted(set(sizes_Q[sizes_Q >= n].tolist())):
+            rows = sizes_Q == size
+            for name, part in chosen_right(self._groups(rows, size), n, seed).items():
+                values.setdefault(name, torch.zeros(len(self), dtype=torch.float64))[rows] = part
+        enough = (sizes_Q >= n).nonzero()[:, 0]
+        return {name: value[enough] for name, value in values.items()}, enough
+
+    def _groups(self, rows_Q: Tensor, size: int) -> Groups:
+        taken = rows_Q[self.questions_M]
+        columns = (self.correct_M, self.classes_M, self.logprobs_M, self.lengths_M, self.rewards_M)
+        return Groups(*(column[taken].reshape(-1, size) for column in columns))
+
+
+def pool_of(scored: Sequence[ScoredQuestion], pooling: str) -> TracePool:
+    """Put the traces with a known grade into tensors.
+
+    Questions and traces are ordered by a hash of their text, so that neither the subsets nor the resamples of a figure
+    depend on the order of the file. A trace whose grade is unknown is left out: unknown is not wrong, and its question
+    has one trace fewer. A question without a graded trace is left out.
+
+    Args:
+        scored: in any order.
+        pooling: which of the rewards to take.
+    """
+    questions = sorted(scored, key=lambda one: _hash(one.key, one.sampled.question.id))
+    kept = [(one, rows) for one in questions if (rows := _graded(one.sampled))]
+    owners = [index for index, (_, rows) in enumerate(kept) for _ in rows]
+
+    def column(values: Sequence[Sequence[float]], dtype: torch.dtype) -> Tensor:
+        pairs = zip(values, kept, strict=True)
+        return torch.tensor([one[row] for one, (_, rows) in pairs for row in rows], dtype=dtype)
+
+    grades = [[grade is Grade.RIGHT for grade in one.sampled.grades] for one, _ in kept]
+    return TracePool(
+        tuple(one.category for one, _ in kept),
+        torch.tensor(owners, dtype=torch.int64),
+        column(grades, torch.bool),
+        column([one.sampled.classes for one, _ in kept], torch.int64),
+        _nan_last(column([one.rewards[pooling] for one, _ in kept], torch.float64)),
+        _nan_last(column([one.logprobs for one, _ in kept], torch.float64)),
+        column([one.lengths for one, _ in kept], torch.int64),
+    )
+
+
+def oddities(scored: Sequence[ScoredQuestion], pooling: str) -> dict[str, int]:
+    """How many questions and traces there are, and how many of them are out of the ordinary."""
+    grades = Counter(grade for one in scored for grade in one.sampled.grades)
+    right = [[grade is Grade.RIGHT for grade in one.sampled.grades if grade is not Grade.UNKNOWN] for one in scored]
+    texts = [text for one in scored for text in one.sampled.completions]
+    return {
+        "questions": len(scored),
+        "traces": len(texts),
+        **{f"traces_{grade.value}": grades[grade] for grade in Grade},
+        "traces_empty": sum(not text.strip() for text in texts),
+        "traces_without_reward": sum(math.isnan(value) for one in scored for value in one.rewards[pooling]),
+        "traces_without_logprob": sum(math.isnan(value) for one in scored for value in one.logprobs),
+        "questions_without_grade": sum(not group for group in right),
+        "questions_with_one_trace": sum(len(group) == 1 for group in right),
+        "questions_all_right": sum(bool(group) and all(group) for group in right),
+        "questions_all_wrong": sum(bool(group) and not any(group) for group in right),
+        "questions_all_tied": sum(
+            len(one.rewards[pooling]) > 1 and len(set(one.rewards[pooling])) == 1 for one in scored
+        ),
+    }
+
+
+def _graded(sampled: SampledQuestion) -> list[int]:
+    rows = [row for row, grade in enumerate(sampled.grades) if grade is not Grade.UNKNOWN]
+    return sorted(rows, key=lambda row: _hash(sampled.question.prompt, sampled.completions[row]))
+
+
+def _hash(*texts: str) -> bytes:
+    return hashlib.sha256("\x00".join(texts).encode("utf-8", "surrogatepass")).digest()
+
+
+def _nan_last(values: Tensor) -> Tensor:
+    return values.masked_fill(values.isnan(), -torch.inf)
