@@ -2,54 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from rairl_lightning.evaluation.localisation.natural import ScoredSteps, constant_hits
-from rairl_lightning.functional.bootstrap import percentile_interval, resampled_counts, resampled_means
+from rairl_lightning.evaluation.localisation.resamples import Bounds, Resamples, bounds
 from rairl_lightning.functional.first_error import harmonic_mean, lowest_step_hits
-from rairl_lightning.functional.ranking import auroc, resampled_auroc
-
-AREA_RESAMPLES = 500
-
-Bounds = list[float]
-
-
-@dataclass(frozen=True)
-class Resamples:
-    """The same resamples of Q questions for every figure, so that differences are paired.
-
-    Attributes:
-        questions_N: ``[N]`` int64 in 0..Q-1, the question of each solution.
-        counts_RQ: ``[R, Q]``, how often each resample draws each question.
-    """
-
-    questions_N: Tensor
-    counts_RQ: Tensor
-
-    @classmethod
-    def draw(cls, questions_N: Tensor, seed: int) -> Self:
-        """Resample the questions that there are."""
-        names, numbers_N = questions_N.unique(return_inverse=True)
-        return cls(numbers_N, resampled_counts(len(names), generator=torch.Generator().manual_seed(seed)))
-
-    def ratios(self, above_NC: Tensor, below_NC: Tensor) -> tuple[Tensor, Tensor]:
-        """C ratios of sums over solutions, ``[C]``, and of each resample, ``[R, C]``; NaN where nothing is below."""
-        both = torch.cat([above_NC, below_NC], dim=1).double()
-        sums_QC = torch.zeros(self.counts_RQ.shape[1], both.shape[1], dtype=torch.float64)
-        sums_QC.index_add_(0, self.questions_N, both)
-        above, below = resampled_means(sums_QC, self.counts_RQ).chunk(2, dim=1)
-        return both.sum(dim=0)[: above.shape[1]] / both.sum(dim=0)[above.shape[1] :], above / below
-
-    def area(self, scores_NK: Tensor, high_NK: Tensor, kept_NK: Tensor) -> Bounds:
-        """AUROC of what is kept: how often one that should be high outscores one that should not."""
-        questions_M = self.questions_N.unsqueeze(1).expand_as(kept_NK)[kept_NK]
-        scores_M, high_M = scores_NK[kept_NK], high_NK[kept_NK]
-        draws_R = resampled_auroc(scores_M, high_M, self.counts_RQ[:AREA_RESAMPLES], questions_M)
-        return bounds(auroc(scores_M, high_M), draws_R)
 
 
 def natural_figures(solutions: ScoredSteps, predicted: dict[str, Tensor], seed: int) -> dict[str, Any]:
@@ -84,7 +44,7 @@ def natural_figures(solutions: ScoredSteps, predicted: dict[str, Tensor], seed: 
         for method in values
         if method != "reward"
     }
-    counts = {"solutions": len(wrong_N), "erroneous": int(wrong_N.sum()), "questions": resamples.counts_RQ.shape[1]}
+    counts = {"solutions": len(wrong_N), "erroneous": int(wrong_N.sum()), "questions": resamples.questions}
     return {**counts, **figures, "f1_gain": gains, **threshold_free(solutions, resamples)}
 
 
@@ -115,8 +75,3 @@ def threshold_free(solutions: ScoredSteps, resamples: Resamples) -> dict[str, di
         out["auroc_steps"][method] = resamples.area(scores_NK, before_NK, steps_NK & kept_N1)
         out["auroc_solutions"][method] = resamples.area(least_N1, ~wrong_N.unsqueeze(1), kept_N1)
     return out
-
-
-def bounds(value: Tensor, draws_R: Tensor) -> Bounds:
-    """``[value, low, high]``, rounded to 4 digits."""
-    return [round(bound, 4) for bound in percentile_interval(value, draws_R)]
