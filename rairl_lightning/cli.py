@@ -9,9 +9,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pickle import UnpicklingError
 
 from rairl_lightning import __version__
+from rairl_lightning.commands import COMMANDS
 from rairl_lightning.errors import CheckpointError, RAIRLError
 
-HELP = """\
+_USES = "".join(f"  {name:<10} {about}\n" for name, about in COMMANDS.items())
+
+HELP = f"""\
 rairl: learn a reasoning reward from expert demonstrations, and use it.
 
 Start here
@@ -24,7 +27,7 @@ Commands
   validate   pass@1 of a checkpoint on the test questions
   test       the same, and what the reward is worth there: reranking, localisation
   predict    the policy's answers to the test questions
-
+{_USES}
 Change anything
   --config a.yaml --config b.yaml                 files are merged, the later wins
   --model.reward ClippedLogit                     swap a part by its class
@@ -100,6 +103,11 @@ def _launch(arguments: Sequence[str]) -> None:
     from rairl_lightning.cli_quiet import no_loading_bars, quieten
 
     quieten()
+    if arguments[0] in COMMANDS:
+        from rairl_lightning.cli_commands import launch as launch_command
+
+        launch_command(arguments[0], arguments[1:])
+        return
     from rairl_lightning.cli_parser import launch
 
     no_loading_bars()

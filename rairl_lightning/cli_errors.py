@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator
 from difflib import get_close_matches
 from pathlib import Path
 
+from rairl_lightning.commands import COMMANDS
 from rairl_lightning.errors import ConfigError, RAIRLError
 
 _STEP = re.compile(r"^([ -]*)(?:Parser key \"([^\"]+)\"|.*?class_path '([^']+)')", re.MULTILINE)
@@ -26,14 +27,16 @@ class Place:
         path: dotted key, e.g. ``model.reward``.
         classes: class paths on the way there, outermost first.
         accepted: every key of the command's own parser.
+        command: its name.
     """
 
     path: str
     classes: tuple[str, ...]
     accepted: Collection[str]
+    command: str
 
     @classmethod
-    def read(cls, before: str, accepted: Collection[str]) -> "Place":
+    def read(cls, before: str, accepted: Collection[str], command: str) -> "Place":
         """Follow the indentation of the message up to the complaint."""
         stack: list[tuple[int, str | None, str | None]] = []
         for step in _STEP.finditer(before):
@@ -42,19 +45,20 @@ class Place:
                 stack.pop()
             stack.append((depth, step[2], step[3]))
         path = ".".join(key for _, key, _ in stack if key)
-        return cls(path, tuple(name for _, _, name in stack if name), accepted)
+        return cls(path, tuple(name for _, _, name in stack if name), accepted, command)
 
     def key(self, name: str) -> str:
         """``name`` with the path in front."""
         return f"{self.path}.{name}" if self.path else name
 
 
-def explained(message: str, accepted: Collection[str]) -> ConfigError:
+def explained(message: str, accepted: Collection[str], command: str = "fit") -> ConfigError:
     """Say in one message what jsonargparse says in twenty lines.
 
     Args:
         message: text of the ``ArgumentError``.
         accepted: dotted keys that the command's own parser knows.
+        command: whose options they are, for the remedy.
 
     >>> print(explained("Subcommand 'fit' does not accept option 'trainer.max_stepss'", ["trainer.max_steps"]))
     There is no option 'trainer.max_stepss'.
@@ -62,7 +66,7 @@ def explained(message: str, accepted: Collection[str]) -> ConfigError:
     """
     for pattern, explain in _COMPLAINTS:
         if found := re.search(pattern, message, re.DOTALL):
-            return explain(found, Place.read(message[: found.start()], accepted))
+            return explain(found, Place.read(message[: found.start()], accepted, command))
     lines = [line.strip() for line in message.splitlines() if not _NOISE.search(line.strip())]
     return ConfigError("The configuration is not accepted.", got="\n            ".join(lines))
 
@@ -168,6 +172,8 @@ def _unknown_class(found: re.Match[str], place: Place) -> ConfigError:
     by_name: dict[str, str] = {}
     for path in _public_classes(place):
         by_name.setdefault(path.split(".")[-1], path)
+    if wrong in by_name:  # one of several types was expected, and the parser does not say which came near
+        return ConfigError(f"{place.path} does not take a {wrong}.", got=by_name[wrong], remedy="see --help")
     close = get_close_matches(wrong.split(".")[-1], by_name, n=3, cutoff=0.75)
     return ConfigError(
         f"There is no class '{wrong}'.",
@@ -207,7 +213,7 @@ def _missing_file(found: re.Match[str], _: Place) -> ConfigError:
 
 
 def _unknown_command(found: re.Match[str], _: Place) -> ConfigError:
-    commands = re.findall(r"[a-z]+", found["choices"])
+    commands = [*re.findall(r"[a-z]+", found["choices"]), *COMMANDS]
     return ConfigError(
         f"There is no command '{found['key']}'.",
         expected=" | ".join(commands),
@@ -223,11 +229,12 @@ def _before_command(found: re.Match[str], _: Place) -> ConfigError:
     )
 
 
-def _missing_argument(found: re.Match[str], _: Place) -> ConfigError:
+def _missing_argument(found: re.Match[str], place: Place) -> ConfigError:
+    starts = {name: f"see the example in rairl {name} --help" for name in COMMANDS}
     return ConfigError(
         "The configuration is incomplete.",
         expected=f"a value for {found['key'].split('.', 1)[-1]}",
-        remedy="start from a file in configs/: rairl fit --config configs/quickstart.yaml",
+        remedy=starts.get(place.command, "start from a file in configs/: rairl fit --config configs/quickstart.yaml"),
     )
 
 
@@ -245,6 +252,7 @@ _COMPLAINTS: tuple[tuple[str, Callable[[re.Match[str], Place], ConfigError]], ..
     (r"module '[^']+' has no attribute '[^']+'|No module named '[^']+'", _unknown_class),
     (r"Import path (?:(?P<name>\S+) )?does not correspond to a subclass of (?P<base>\w+)", _wrong_base),
     (r"Expected a (?P<expected>[^\n]+?)\. Got value: (?P<got>[^\n]+)", _wrong_type),
+    (r"- Expected a (?P<expected><class '(?:int|float|bool|str)'>)\n.*Given value: (?P<got>[^\n]+)", _wrong_type),
     (r"File does not exist: '(?P<path>[^']+)'", _missing_file),
     (r"invalid choice: '(?P<key>[^']+)' \(choose from (?P<choices>[^)]+)\)", _unknown_command),
     (r"the following arguments are required: (?P<key>\S+)", _missing_argument),

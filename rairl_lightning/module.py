@@ -223,6 +223,10 @@ class RAIRL(RoundsModule):
         """Reward of each trace, ``[N]``, pooled over its completion."""
         return self.reader.pooled(self.rewards(tokens), tokens)
 
+    def parts(self) -> dict[str, object]:
+        """Models and reader: what scoring needs."""
+        return {**super().parts(), "reader": self.reader}
+
     # Start -----------------------------------------------------------------------------------------------------
 
     def _updates_due(self) -> int:

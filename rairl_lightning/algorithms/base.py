@@ -11,8 +11,10 @@ import torch
 from lightning import LightningModule
 from torch import Tensor
 
+from rairl_lightning import __version__
 from rairl_lightning.algorithms.optimisation import Stopwatch, Update
 from rairl_lightning.algorithms.phases import Clock
+from rairl_lightning.components.description import FORMAT, STATE_KEY, described
 from rairl_lightning.errors import CheckpointError, ConfigError
 from rairl_lightning.functional.masking import masked_mean
 from rairl_lightning.models.codec import TraceCodec, check_tokenizer
@@ -21,8 +23,6 @@ from rairl_lightning.rollouts.base import Sampler
 from rairl_lightning.text.answers import answers_agree, extract_answer
 from rairl_lightning.text.chat import parse_completion
 from rairl_lightning.types import Rollouts, TokenBatch, TrainBatch
-
-STATE_KEY = "rairl"
 
 
 class PairModule(LightningModule):
@@ -38,6 +38,8 @@ class PairModule(LightningModule):
 
     learns_reward = False
     """Whether there is a discriminator; a baseline loads none."""
+    commit = "unknown"
+    """Of the code that trains; whoever saves says it."""
 
     def __init__(self, pair: PairSpec, sampler: Sampler, max_tokens_per_microbatch: int = 16384, seed: int = 0) -> None:
         super().__init__()
@@ -179,8 +181,33 @@ class PairModule(LightningModule):
         return {f"{role}.{name}": tensor for role, state in states.items() for name, tensor in state.items()}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the counters, and the identity of the base the adapters belong to."""
-        checkpoint[STATE_KEY] = {"clock": self.clock.state_dict(), "base": self.models.base_fingerprint}
+        """Add the counters, the identity of the base the adapters belong to, and what the reward is made of."""
+        checkpoint[STATE_KEY] = {
+            "clock": self.clock.state_dict(),
+            "base": self.models.base_fingerprint,
+            "artefact": self.artefact(),
+        }
+
+    def parts(self) -> dict[str, object]:
+        """What a checkpoint describes by class and fields."""
+        return {"pair": self.pair_spec}
+
+    def artefact(self) -> dict[str, Any]:
+        """What somebody needs besides the weights to use them, as plain values; loading compares both fingerprints.
+
+        Where a component of the user's own is no dataclass, ``undescribed`` says so in the place of the parts.
+        """
+        identity = {
+            "format": FORMAT,
+            "version": __version__,
+            "commit": self.commit,
+            "base": self.models.base_fingerprint,
+            "codec": self.codec.fingerprint,
+        }
+        try:
+            return {**identity, **{name: described(part) for name, part in self.parts().items()}}
+        except ConfigError as error:
+            return {**identity, "undescribed": str(error)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the counters; the tensors follow in :meth:`load_state_dict`.
@@ -211,16 +238,5 @@ class PairModule(LightningModule):
         Raises:
             CheckpointError: if a trainable tensor is missing, unexpected or of another shape.
         """
-        roles = self.models.roles
-        strangers = sorted({name.partition(".")[0] for name in state_dict} - set(roles))
-        if strangers:
-            raise CheckpointError(
-                "The checkpoint holds weights of a player that this algorithm does not have.",
-                expected=", ".join(roles),
-                got=", ".join(strangers),
-                remedy="use the configuration the checkpoint was trained with (config.yaml in its run folder)",
-            )
-        for role in roles:
-            own = {name.removeprefix(f"{role}."): t for name, t in state_dict.items() if name.startswith(f"{role}.")}
-            self.models.load_adapter_state(role, own)
+        self.models.load_roles(state_dict)
         return torch.nn.modules.module._IncompatibleKeys([], [])

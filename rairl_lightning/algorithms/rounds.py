@@ -5,12 +5,12 @@ from __future__ import annotations
 import warnings
 from typing import Any, ClassVar
 
-from rairl_lightning.algorithms.base import STATE_KEY
 from rairl_lightning.algorithms.phases import Phase, SFTInitialisation, Warmup
 from rairl_lightning.algorithms.players import PlayersModule
 from rairl_lightning.algorithms.requirements import require_sampling
 from rairl_lightning.algorithms.sft_requirements import require_selection, require_time_for_sft
 from rairl_lightning.algorithms.supervised import BestEpoch, sft_losses
+from rairl_lightning.components.description import STATE_KEY
 from rairl_lightning.errors import ConfigError
 from rairl_lightning.types import TokenBatch, TrainBatch
 

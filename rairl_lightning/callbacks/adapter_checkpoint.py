@@ -13,7 +13,10 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from rairl_lightning.algorithms.base import PairModule
 from rairl_lightning.algorithms.phases import Phase
+from rairl_lightning.components.description import REWARD_FILE
 from rairl_lightning.errors import ConfigError
+from rairl_lightning.evaluation.provenance import commit
+from rairl_lightning.evaluation.summary import write_summary
 
 
 class AdapterCheckpoint(Checkpoint):
@@ -23,6 +26,10 @@ class AdapterCheckpoint(Checkpoint):
     does not validate an epoch again that was saved at its end.
 
     A checkpoint is written under a temporary name and renamed, so a full disk or a kill leaves the previous one.
+
+    Either is enough to load the reward by: ``TrainedReward.load``, ``rairl score --reward``. What it is made of is in
+    the checkpoint under ``rairl``, and beside the adapters in ``reward.json``: pair and reader by class and fields,
+    fingerprints of base and tokenizer, version and commit.
 
     Args:
         every_n_rounds: rounds between two checkpoints, >= 1; the end of training always saves.
@@ -38,6 +45,11 @@ class AdapterCheckpoint(Checkpoint):
             )
         self.every_n_rounds, self.keep = every_n_rounds, keep
         self._saved_round, self._saved_epoch = -1, 0
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Tell the module which code trains it."""
+        if isinstance(pl_module, PairModule):
+            pl_module.commit = commit()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -58,6 +70,7 @@ class AdapterCheckpoint(Checkpoint):
         if trainer.is_global_zero:
             adapters = path.parent.parent / "adapters"
             pl_module.models.save_adapters(adapters)
+            write_summary(adapters / REWARD_FILE, pl_module.artefact())
             rank_zero_info(f"Saved {path} and {adapters}.")
 
     def _after_sft_epoch(self, trainer: Trainer, module: PairModule) -> None:

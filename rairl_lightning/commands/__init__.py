@@ -1,1 +1,8 @@
-"""The commands that use a trained reward; one module each, with one function of the command's name."""
+"""The commands that use a trained reward; one module each, with one function of the command's name.
+
+The function's arguments are the command's options and its docstring is their help: types, units and ranges belong
+there. A new command is a module and a line in :data:`COMMANDS`.
+"""
+
+COMMANDS: dict[str, str] = {}
+"""Commands in the order of the help, and what each does, in one line."""

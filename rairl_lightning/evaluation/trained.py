@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor
 
+from rairl_lightning.components.base import Granularity
+from rairl_lightning.components.pooling import Pooling
 from rairl_lightning.components.reader import RewardReader
+from rairl_lightning.evaluation.artefact import Artefact
+from rairl_lightning.functional._checks import check_number
 from rairl_lightning.models.codec import TraceCodec
+from rairl_lightning.models.loading import tensors_fingerprint
 from rairl_lightning.models.pair import ModelPair
 from rairl_lightning.types import TokenBatch
 
@@ -45,6 +54,55 @@ class TrainedReward:
     reader: RewardReader
     max_tokens: int = 16384
     origin: str = ""
+
+    @classmethod
+    def load(
+        cls,
+        path: Path | str,
+        *,
+        device: str = "auto",
+        backbone: str | None = None,
+        pooling: Pooling | None = None,
+        granularity: Granularity | None = None,
+        config: Path | str | None = None,
+        plugins: Sequence[str] = (),
+        max_tokens: int = 16384,
+    ) -> Self:
+        """Load a reward that was trained, by its run, its checkpoint or its exported adapters.
+
+        Args:
+            path: a run's folder, a ``.ckpt``, or an ``adapters`` folder.
+            device: ``cpu``, ``cuda``, …; ``auto`` takes an accelerator if there is one.
+            backbone: folder or hub id of the base model, where it is not where it was in training.
+            pooling: in the place of the reward's own.
+            granularity: in the place of the reward's own; it was not trained to be read there.
+            config: ``config.yaml`` of the run, for what was saved before rewards described themselves.
+            plugins: packages whose classes a saved reward may name, besides this one; they are imported.
+            max_tokens: padded tokens in a model at once, >= 1; changes no score.
+
+        Raises:
+            CheckpointError: there is no reward, or it does not fit: another base, tokenizer or chat template, a
+                baseline without discriminator, tensors missing or unexpected.
+            ModelError: the base model cannot be loaded.
+        """
+        check_number("max_tokens", max_tokens, at_least=1)
+        artefact = Artefact.read(path, config, plugins).with_backbone(backbone)
+        reader = artefact.reader
+        reader = replace(reader, pooling=pooling or reader.pooling, granularity=granularity or reader.granularity)
+        models = artefact.build(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+        return cls(models.eval().requires_grad_(False), reader, max_tokens, str(path))
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all that a score depends on: base, tokenizer, the discriminator's own weights, reader."""
+        weights = tensors_fingerprint(self.models.adapter_state("discriminator"))
+        parts = (self.models.base_fingerprint, self.codec.fingerprint, weights, self.reader)
+        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+    @property
+    def context(self) -> int | None:
+        """Longest trace the discriminator's backbone was made for, prompt included, in tokens; None if unknown."""
+        return self.models.discriminator.context
 
     @property
     def codec(self) -> TraceCodec:

@@ -45,6 +45,11 @@ class Discriminator(nn.Module):
         """Name of the attention kernel, as transformers calls it."""
         return self.decoder.config._attn_implementation
 
+    @property
+    def context(self) -> int | None:
+        """Positions the decoder was made for; None if its configuration does not say."""
+        return getattr(self.decoder.config, "max_position_embeddings", None)
+
     def embed(self, tokens: TokenBatch) -> Tensor:
         """Input embeddings, ``[N, T, H]``."""
         return self.decoder.get_input_embeddings()(tokens.input_ids)

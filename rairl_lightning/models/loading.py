@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -100,8 +101,13 @@ def checkpoint_activations(*models: PreTrainedModel) -> None:
 
 def fingerprint(model: PreTrainedModel) -> str:
     """Hash of the shapes and of a few values of every tensor: equal for equal backbones, cheap for large ones."""
+    return tensors_fingerprint(model.state_dict())
+
+
+def tensors_fingerprint(state: Mapping[str, torch.Tensor]) -> str:
+    """As :func:`fingerprint`, of named tensors."""
     digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
+    for name, tensor in state.items():
         flat = tensor.detach().reshape(-1)
         sample = flat[:: max(1, flat.numel() // 16)][:16].to("cpu", torch.float64)
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}{sample.tolist()}".encode())

@@ -126,6 +126,24 @@ class ModelPair(nn.Module):
             for name, parameter in own.items():
                 parameter.copy_(state[name])
 
+    def load_roles(self, state: Mapping[str, Tensor]) -> None:
+        """Load every role from a checkpoint's ``<role>.<name>``.
+
+        Raises:
+            CheckpointError: keys are missing or unexpected, a shape differs, or there is no such role here.
+        """
+        if strangers := sorted({name.partition(".")[0] for name in state} - set(self.roles)):
+            raise CheckpointError(
+                "The checkpoint holds weights of a player that this algorithm does not have.",
+                expected=", ".join(self.roles),
+                got=", ".join(strangers),
+                remedy="use the configuration the checkpoint was trained with (config.yaml in its run folder)",
+            )
+        for role in self.roles:
+            prefix = f"{role}."
+            own = {name.removeprefix(prefix): t for name, t in state.items() if name.startswith(prefix)}
+            self.load_adapter_state(role, own)
+
     def anchor_reference(self) -> None:
         """Make the reference a frozen copy of the policy as it is now."""
         self.reference.prepare_anchor()

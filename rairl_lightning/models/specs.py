@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -55,6 +55,19 @@ class BackboneSpec:
             raise ConfigError("Unknown quantisation.", expected="null or 'nf4'", got=self.quantisation)
         if self.dtype not in ("float32", "bfloat16"):
             raise ConfigError("Unknown dtype.", expected="'float32' or 'bfloat16'", got=self.dtype)
+
+    def portable(self) -> BackboneSpec:
+        """The same backbone by a path that depends neither on the current folder nor on where this package lies.
+
+        >>> BackboneSpec("builtin:dials").portable().path
+        'builtin:dials'
+        """
+        folder = Path(self.path).expanduser()
+        if folder.parent == ASSETS:
+            copy = replace(self)
+            object.__setattr__(copy, "path", BUILTIN + folder.name)
+            return copy
+        return replace(self, path=str(folder.resolve())) if folder.is_dir() else self
 
 
 @dataclass(frozen=True)

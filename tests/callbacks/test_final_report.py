@@ -64,7 +64,7 @@ def test_every_figure_is_a_mean_within_its_interval(reported: Any) -> None:
     summary, _, _ = reported
     figures = [*summary["best_of_6"].values(), summary["auroc"]]
     figures += [bounds for block in ("pass@1", "hit@1") for one in summary[block].values() for bounds in one.values()]
-    assert len(figures) == 6 + 1 + 3 * 2 + 3 * 3
+    assert len(figures) == len(RULES) + 1 + 3 * 2 + 3 * 3
     for mean, low, high in figures:
         assert 0 <= low <= mean <= high <= 1
     assert summary["best_of_6"]["random"][0] == summary["pass@1"]["sft"]["sampled"][0], "the same traces"

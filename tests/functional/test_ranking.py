@@ -1,6 +1,10 @@
+import math
+from fractions import Fraction
+
 import pytest
 import reference_ranking as reference
 import torch
+from sklearn.metrics import roc_auc_score
 
 from rairl_lightning.errors import DataError
 from rairl_lightning.functional import (
@@ -9,11 +13,11 @@ from rairl_lightning.functional import (
     best_index,
     best_of_n,
     grouped_auroc,
-    majority_vote,
+    grouped_wins,
     oracle,
     pass_at_k,
     random_choice,
-    weighted_vote,
+    resampled_auroc,
 )
 
 
@@ -77,47 +81,11 @@ def test_best_of_n_reductions(case):
         torch.testing.assert_close(best_of_n(correct.double(), correct, k), pass_at_k(6, correct.sum(1), k))
 
 
-def test_votes_agree_with_enumeration(case):
-    scores, classes, correct = case
-    named = [[None if k < 0 else str(k) for k in row] for row in classes.tolist()]
-    for weights, ours in (
-        (scores + 0.1, weighted_vote(classes, correct, scores + 0.1)),
-        (torch.ones_like(scores), majority_vote(classes, correct)),
-    ):
-        rows = zip(named, correct.tolist(), weights.tolist(), strict=True)
-        assert ours.tolist() == pytest.approx([reference.vote(*row) for row in rows])
-    votes_of_none = classes.masked_fill(classes < 0, 9)
-    assert majority_vote(votes_of_none, correct).tolist() != majority_vote(classes, correct).tolist()  # control
-
-
-def test_no_rule_depends_on_the_order_of_samples(case, generator):
-    scores, classes, correct = case
+def test_the_choice_does_not_depend_on_the_order_of_samples(case, generator):
+    scores, _, correct = case
     order = torch.randperm(6, generator=generator)
-    shuffled = scores[:, order], classes[:, order], correct[:, order]
-    for rule in (
-        lambda s, _, c: best_of_n(s, c),
-        lambda s, k, c: weighted_vote(k, c, s * 0.1),
-        lambda _, k, c: majority_vote(k, c),
-    ):
-        torch.testing.assert_close(rule(*shuffled), rule(*case))
-
-
-def test_tied_sums_stay_tied_in_floating_point():
-    classes = torch.tensor([[0, 0, 0, 1]])
-    for dtype in (torch.float32, torch.float64):
-        weights = torch.tensor([[0.1, 0.2, 0.3, 0.6]], dtype=dtype)  # 0.1 + 0.2 + 0.3 is 0.6 but for rounding
-        assert weighted_vote(classes, classes == 0, weights).item() == 0.5
-        weights[0, 3] += 1e-4
-        assert weighted_vote(classes, classes == 0, weights).item() == 0.0  # control
-
-
-def test_nobody_votes():
-    assert majority_vote(torch.full((1, 3), -1), torch.zeros(1, 3, dtype=torch.bool)).item() == 0.0
-
-
-def test_negative_votes_are_refused():
-    with pytest.raises(DataError, match="sigmoid"):
-        weighted_vote(torch.zeros(1, 1, dtype=torch.int64), torch.ones(1, 1).bool(), torch.tensor([[-1.0]]))
+    for n in (1, 2, 6):
+        torch.testing.assert_close(best_of_n(scores[:, order], correct[:, order], n), best_of_n(scores, correct, n))
 
 
 def test_answers_are_grouped_by_agreement():
@@ -156,3 +124,58 @@ def test_grouped_auroc_is_the_pairwise_rate_within_groups():
     one = torch.zeros(40, dtype=torch.int64)
     assert grouped_auroc(scores, labels, one).item() == pytest.approx(auroc(scores, labels).item())
     assert grouped_auroc(scores, labels, one - 1).isnan(), "nothing to rank"
+
+
+def test_pass_at_k_is_the_ratio_of_integers():
+    """1 - C(n-c, k) / C(n, k), with exact integers."""
+    for n, k in ((16, 8), (64, 2), (200, 100)):
+        expected = [float(1 - Fraction(math.comb(n - c, k), math.comb(n, k))) for c in range(n + 1)]
+        assert pass_at_k(n, torch.arange(n + 1), k).tolist() == pytest.approx(expected, abs=1e-12)
+        wrong = [float(1 - Fraction(math.comb(n - c, k - 1), math.comb(n, k - 1))) for c in range(n + 1)]
+        assert pass_at_k(n, torch.arange(n + 1), k).tolist() != pytest.approx(wrong, abs=1e-12)  # control
+
+
+def test_areas_are_scikit_learns(generator):
+    scores = torch.randint(0, 9, (200,), generator=generator).double()
+    labels = torch.rand(200, generator=generator) < scores / 12
+    expected = roc_auc_score(labels.numpy(), scores.numpy())
+    assert auroc(scores, labels).item() == pytest.approx(expected, abs=1e-12)
+    assert auroc(scores, ~labels).item() != pytest.approx(expected, abs=1e-12)  # control
+    infinite = scores.masked_fill(scores == 0, -torch.inf)
+    assert auroc(infinite, labels).item() == pytest.approx(expected, abs=1e-12), "the last rank, whatever it is called"
+
+
+def test_wins_agree_with_the_loop(generator):
+    scores = torch.randint(0, 4, (60,), generator=generator).double()
+    scores[::7] = -torch.inf
+    labels = torch.rand(60, generator=generator) < 0.4
+    groups = torch.randint(-1, 9, (60,), generator=generator) * 5 % 23
+    wins, pairs = grouped_wins(scores, labels, groups)
+    expected = reference.wins(scores.tolist(), labels.tolist(), groups.tolist())
+    assert list(zip(wins.tolist(), pairs.tolist(), strict=True)) == expected
+    assert list(zip(pairs.tolist(), wins.tolist(), strict=True)) != expected  # control
+    assert len(grouped_wins(scores[:0], labels[:0], groups[:0])[0]) == 0
+
+
+def test_wins_take_no_square_of_the_traces():
+    """20,000 traces: all pairs at once would be 400 million."""
+    count = 20_000
+    scores = torch.arange(count).double() % 97
+    wins, pairs = grouped_wins(scores, torch.arange(count) % 3 == 0, torch.arange(count) // 2)
+    assert len(wins) == count // 2 and (pairs <= 1).all() and (wins <= pairs).all()
+
+
+def test_resampled_areas_agree_with_repeated_traces(generator):
+    questions = torch.randint(0, 6, (40,), generator=generator)
+    scores = torch.randint(0, 5, (40,), generator=generator).double()
+    labels = torch.rand(40, generator=generator) < 0.5
+    counts = torch.randint(0, 4, (7, 6), generator=generator)
+    ours = resampled_auroc(scores, labels, counts, questions).tolist()
+    expected = []
+    for row in counts:
+        times = row[questions].tolist()
+        expected.append(reference.auroc(*(reference.drawn(v.tolist(), times) for v in (scores, labels))))
+    assert ours == pytest.approx(expected)
+    assert ours != pytest.approx([reference.auroc(scores.tolist(), labels.tolist())] * 7)  # control
+    one_class = resampled_auroc(scores, torch.ones_like(labels), counts, questions)
+    assert one_class.isnan().all(), "nothing to rank"

@@ -57,3 +57,33 @@ def bootstrap_quantiles(values, level):
     """Lower and upper quantile of the mean over all B^B resamples, each as likely."""
     means = np.sort([np.mean(resample) for resample in product(values, repeat=len(values))])
     return [np.quantile(means, (1 + sign * level) / 2, method="inverted_cdf") for sign in (-1, 1)]
+
+
+def vote_of_n(answers, correct, weights, n):
+    """Mean of :func:`vote` over all subsets of n."""
+    rows = list(zip(answers, correct, weights, strict=True))
+    return np.mean([vote(*zip(*subset, strict=True)) for subset in combinations(rows, n)])
+
+
+def voters(answers, weights):
+    """Who gave one of the heaviest answers."""
+    totals = defaultdict(Fraction)
+    for answer, weight in zip(answers, weights, strict=True):
+        totals[answer] += Fraction(weight)
+    totals.pop(None, None)
+    return [answer in totals and totals[answer] == max(totals.values()) for answer in answers]
+
+
+def wins(scores, labels, groups):
+    """``(pairs won by the positive, pairs)`` of each group, smallest number first."""
+    out = []
+    for group in sorted({g for g in groups if g >= 0}):
+        rows = [(score, label) for score, label, g in zip(scores, labels, groups, strict=True) if g == group]
+        pairs = [(p, q) for p, positive in rows if positive for q, other in rows if not other]
+        out.append((sum((p > q) + 0.5 * (p == q) for p, q in pairs), len(pairs)))
+    return out
+
+
+def drawn(values, counts):
+    """The values as a resample holds them: each as often as its question was drawn."""
+    return [value for value, count in zip(values, counts, strict=True) for _ in range(count)]

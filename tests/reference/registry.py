@@ -20,6 +20,11 @@ REFERENCES = {
         "random_choice oracle best_index answer_classes auroc grouped_auroc"
     ),
     f"{FUNCTIONAL}equations.py::test_the_bootstrap_agrees_with_all_resamples": "bootstrap_interval",
+    f"{FUNCTIONAL}bootstrap.py::test_counts_are_resamples": "resampled_counts",
+    f"{FUNCTIONAL}bootstrap.py::test_means_and_quantiles_agree_with_the_loop": "resampled_means percentile_interval",
+    f"{FUNCTIONAL}calibration.py::test_sums_agree_with_the_loop": "reliability_sums",
+    f"{FUNCTIONAL}calibration.py::test_the_error_is_the_librarys": "expected_calibration_error",
+    f"{FUNCTIONAL}calibration.py::test_the_temperature_is_the_likeliest": "fit_temperature",
     f"{FUNCTIONAL}grid.py::test_agrees_with_the_loops": "reward_grid segment_ids backfill",
     f"{FUNCTIONAL}localisation.py::test_largest_drop_agrees_with_the_loop": "largest_drop",
     f"{FUNCTIONAL}localisation.py::test_targets_and_chance_agree_with_the_loop": (
@@ -37,6 +42,10 @@ REFERENCES = {
         "reciprocal_rank average_precision"
     ),
     f"{FUNCTIONAL}retrieval.py::test_units_hold_their_greatest": "greatest_of_units",
+    f"{FUNCTIONAL}ranking.py::test_wins_agree_with_the_loop": "grouped_wins",
+    f"{FUNCTIONAL}ranking.py::test_resampled_areas_agree_with_repeated_traces": "resampled_auroc",
+    f"{FUNCTIONAL}voting.py::test_votes_of_n_agree_with_enumeration": "weighted_vote majority_vote subsets",
+    f"{FUNCTIONAL}voting.py::test_winners_agree_with_the_loop": "winning_votes",
     f"{FUNCTIONAL}returns.py::test_to_go_agrees_with_the_sum": "discounted_to_go",
     f"{FUNCTIONAL}returns.py::test_centring_and_spread_agree_with_the_equations": "group_centred group_spread",
     f"{FUNCTIONAL}returns.py::test_leave_one_out_agrees_with_the_equation": "leave_one_out",
