@@ -37,7 +37,6 @@ REFERENCES = {
     f"{FUNCTIONAL}logprobs.py::test_agrees_with_the_equations": "gathered_logprobs",
     f"{FUNCTIONAL}ranking.py::test_pass_at_k_agrees_with_enumeration": "pass_at_k",
     f"{FUNCTIONAL}ranking.py::test_best_of_n_agrees_with_enumeration": "best_of_n",
-    f"{FUNCTIONAL}ranking.py::test_votes_agree_with_enumeration": "weighted_vote majority_vote",
     f"{FUNCTIONAL}retrieval.py::test_ranked_units_agree_with_the_orders_and_the_library": (
         "reciprocal_rank average_precision"
     ),
