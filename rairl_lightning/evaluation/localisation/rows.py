@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ def pair_rows(pairs: LocatedPairs, demonstrations: Sequence[Demonstration], code
 def solution_rows(
     traces: Sequence[StepTrace],
     solutions: ScoredSteps,
-    predicted: Mapping[str, Tensor],
+    predicted_N: Tensor,
     thresholds: tuple[float, float],
 ) -> Iterator[Row]:
     """For each labelled solution: what the reward predicts, by which threshold, and the scores of every step.
@@ -58,11 +58,11 @@ def solution_rows(
     Args:
         traces: N solutions.
         solutions: the same, scored.
-        predicted: by method, ``[N]``.
+        predicted_N: the reward's prediction.
         thresholds: of the reward, on the first and on the second half of the questions.
     """
     for row, trace in enumerate(traces):
-        at = int(predicted["reward"][row])
+        at = int(predicted_N[row])
         spans = enumerate(zip(trace.solution.steps, trace.characters, strict=True))
         yield {
             "id": trace.solution.id,
