@@ -4,5 +4,7 @@ The function's arguments are the command's options and its docstring is their he
 there. A new command is a module and a line in :data:`COMMANDS`.
 """
 
-COMMANDS: dict[str, str] = {}
+COMMANDS: dict[str, str] = {
+    "localise": "where traces first go wrong, according to a trained reward, and how often it is right",
+}
 """Commands in the order of the help, and what each does, in one line."""

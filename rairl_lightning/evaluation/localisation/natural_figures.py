@@ -28,13 +28,16 @@ def natural_figures(solutions: ScoredSteps, predicted: dict[str, Tensor], seed: 
         is absent.
     """
     resamples, wrong_N = Resamples.draw(solutions.questions_N, seed), solutions.labels_N >= 0
-    classes_NC = torch.stack([wrong_N, ~wrong_N], dim=1)
     hits = {method: (at_N == solutions.labels_N).double() for method, at_N in predicted.items()}
-    values, draws = {}, {}
-    for method, hit_N in {**hits, **constant_hits(solutions)}.items():
-        accuracies_C, draws_RC = resamples.ratios(hit_N.unsqueeze(1) * classes_NC, classes_NC)
-        values[method] = torch.cat([harmonic_mean(*accuracies_C[:, None]), accuracies_C])
-        draws[method] = torch.cat([harmonic_mean(*draws_RC.T)[:, None], draws_RC], dim=1)
+    hits |= constant_hits(solutions)
+    hits_NM1, classes_N12 = (
+        torch.stack(list(hits.values()), dim=1).unsqueeze(2),
+        torch.stack([wrong_N, ~wrong_N], dim=1).unsqueeze(1),
+    )
+    below_NC = classes_N12.expand(-1, len(hits), -1).flatten(1)
+    accuracies_C, draws_RC = resamples.ratios((hits_NM1 * classes_N12).flatten(1), below_NC)
+    values = dict(zip(hits, _with_f1(accuracies_C.reshape(1, -1, 2))[0], strict=True))
+    draws = dict(zip(hits, _with_f1(draws_RC.unflatten(1, (-1, 2))).unbind(dim=1), strict=True))
     figures = {
         name: {method: bounds(values[method][column], draws[method][:, column]) for method in values}
         for column, name in enumerate(("f1", "accuracy_erroneous", "accuracy_correct"))
@@ -64,14 +67,19 @@ def threshold_free(solutions: ScoredSteps, resamples: Resamples) -> dict[str, di
     labels_N, steps_NK = solutions.labels_N, solutions.steps_NK
     wrong_N = labels_N >= 0
     before_NK = (torch.arange(steps_NK.shape[1]) < labels_N.unsqueeze(1)) | ~wrong_N.unsqueeze(1)
-    out: dict[str, dict[str, Bounds]] = {"lowest_step": {}, "auroc_steps": {}, "auroc_solutions": {}}
-    for method, scores_NK in solutions.scores.items():
-        hit_N = torch.zeros_like(labels_N, dtype=torch.float64)
-        hit_N[wrong_N] = lowest_step_hits(scores_NK[wrong_N], steps_NK[wrong_N], labels_N[wrong_N])
-        values, draws = resamples.ratios(hit_N.unsqueeze(1), wrong_N.unsqueeze(1))
+    hits_NM = torch.zeros(len(labels_N), len(solutions.scores), dtype=torch.float64)
+    areas: dict[str, dict[str, Bounds]] = {"auroc_steps": {}, "auroc_solutions": {}}
+    for column, (method, scores_NK) in enumerate(solutions.scores.items()):
+        hits_NM[wrong_N, column] = lowest_step_hits(scores_NK[wrong_N], steps_NK[wrong_N], labels_N[wrong_N])
         kept_N1 = ~solutions.broken(method).unsqueeze(1)
         least_N1 = scores_NK.masked_fill(~steps_NK, torch.inf).amin(dim=1, keepdim=True)
-        out["lowest_step"][method] = bounds(values[0], draws[:, 0])
-        out["auroc_steps"][method] = resamples.area(scores_NK, before_NK, steps_NK & kept_N1)
-        out["auroc_solutions"][method] = resamples.area(least_N1, ~wrong_N.unsqueeze(1), kept_N1)
-    return out
+        areas["auroc_steps"][method] = resamples.area(scores_NK, before_NK, steps_NK & kept_N1)
+        areas["auroc_solutions"][method] = resamples.area(least_N1, ~wrong_N.unsqueeze(1), kept_N1)
+    values_M, draws_RM = resamples.ratios(hits_NM, wrong_N.unsqueeze(1).expand_as(hits_NM))
+    lowest = {method: bounds(values_M[column], draws_RM[:, column]) for column, method in enumerate(solutions.scores)}
+    return {"lowest_step": lowest, **areas}
+
+
+def _with_f1(accuracies: Tensor) -> Tensor:
+    """F1, then the accuracies on erroneous and on correct solutions, ``[…, 3]``."""
+    return torch.cat([harmonic_mean(accuracies[..., :1], accuracies[..., 1:]), accuracies], dim=-1)

@@ -93,13 +93,13 @@ def span_columns(traces: Sequence[StepTrace], tokens: TokenBatch) -> Tensor:
     """First and last column of each step in a padded batch.
 
     Args:
-        traces: N of them, at most K steps each.
+        traces: N >= 1 of them, at most K steps each.
         tokens: the same, padded on either side.
 
     Returns:
         ``[N, K, 2]`` int64, -1 where there is no step.
     """
-    steps = max((len(one.tokens) for one in traces), default=0)
+    steps = max(len(one.tokens) for one in traces)
     spans_NK2 = torch.full((len(traces), steps, 2), -1, dtype=torch.int64)
     begins = tokens.completion_mask.long().argmax(dim=1).tolist()
     for row, (one, begin) in enumerate(zip(traces, begins, strict=True)):
