@@ -147,7 +147,7 @@ class DemonstrationDataModule(LightningDataModule):
 
         Raises:
             ConfigError: outside of a trainer, which knows the model's tokenizer.
-            DataError: from the data set, or if nothing fits the limits.
+            DataError: from the data set, if there is nothing to train on, or if nothing fits the limits.
         """
         if self.splits is not None:
             return
@@ -156,6 +156,13 @@ class DemonstrationDataModule(LightningDataModule):
         self.codec = cast(TraceCodec, self.trainer.lightning_module.codec)
         self.negatives = PerturbedDemonstrations(self.perturbations, self.codec)
         splits = self.source.splits()
+        if stage == "fit" and not splits.train:
+            raise DataError(
+                f"{type(self.source).__name__} has no training demonstrations: it is for evaluation only.",
+                expected="demonstrations to learn from",
+                got=f"{len(splits.test)} test questions",
+                remedy="rairl validate, test and predict read its test split; to train, name another data.source",
+            )
         self.splits = Splits(*(self._fitting(name, getattr(splits, name)) for name in ("train", "selection", "test")))
 
     def _fitting(self, name: str, demonstrations: Sequence[Demonstration]) -> tuple[Demonstration, ...]:
@@ -256,4 +263,5 @@ def with_path(source: DemonstrationSource, path: str | None) -> DemonstrationSou
             f"{type(source).__name__} has no path, so data.path means nothing to it.",
             remedy="drop data.path and set what it reads under data.source.init_args, or name another data.source",
         )
-    return dataclasses.replace(source, **{"path": path})
+    changed: dict[str, Any] = {"path": path}
+    return dataclasses.replace(source, **changed)

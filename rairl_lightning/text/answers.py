@@ -63,7 +63,7 @@ def answers_agree(first: str | None, second: str | None) -> bool:
     """
     if first is None or second is None:
         return False
-    first, second = _cleaned(first), _cleaned(second)
+    first, second = cleaned(first), cleaned(second)
     if not first or not second:
         return False
     if first.casefold() == second.casefold() or _same_option(first, second):
@@ -108,9 +108,13 @@ def _stem(word: str) -> str:
     return _SAME_UNIT.get(stem, stem.removesuffix("e"))
 
 
-def _cleaned(text: str) -> str:
-    """Without LaTeX and Markdown dress, outer white space and a final full stop; inner white space collapsed."""
-    text = " ".join(text.split())
+def cleaned(text: str) -> str:
+    r"""Without LaTeX and Markdown dress, outer white space and a final full stop; inner white space collapsed.
+
+    >>> cleaned(r" **\boxed{ 5 }** "), cleaned(r"$1{,}000$.")
+    ('5', '1,000')
+    """
+    text = " ".join(text.split()).removesuffix(".").rstrip()  # a full stop would hide what is wrapped
     for pattern in _WRAPPERS * 2:
         match = pattern.fullmatch(text)
         text = match[1].strip() if match else text

@@ -25,10 +25,12 @@ def codec(base: Path) -> Any:
     return gates.full(base).load_codec()
 
 
-def ready(codec: Any, fn: TrainerFn = TrainerFn.FITTING, **settings: Any) -> DemonstrationDataModule:
+def ready(
+    codec: Any, fn: TrainerFn = TrainerFn.FITTING, stage: str = "fit", **settings: Any
+) -> DemonstrationDataModule:
     data = gates.data(**settings)
     data.trainer = SimpleNamespace(lightning_module=SimpleNamespace(codec=codec), state=SimpleNamespace(fn=fn))
-    data.setup("fit")
+    data.setup(stage)
     return data
 
 
@@ -207,7 +209,9 @@ def test_with_path_replaces_the_path_of_sources_that_read_one() -> None:
         with_path(Arithmetic(), "b")
 
 
-def test_rounds_without_data_are_refused_by_the_source() -> None:
-    with pytest.raises(DataError, match="no training demonstration"):
-        gates.Gates(train=0).splits()
+def test_a_source_for_evaluation_only_is_refused_by_fit_alone(codec: Any) -> None:
+    with pytest.raises(DataError, match=r"(?s)Gates has no training demonstrations.*got: +4 test questions"):
+        ready(codec, source=gates.Gates(train=0))
+    data = ready(codec, stage="test", source=gates.Gates(train=0))
+    assert len(data.examples("test")) == 4 and len(list(data.test_dataloader())) == 1
     assert len(RoundLoader((), None, 4, None)) == 0

@@ -66,7 +66,8 @@ def test_ids_are_unique_and_train_is_not_empty():
     with pytest.raises(DataError, match="'1' is used twice"):
         Splits((demo(1),), (), (demo(1, "another"),))
     with pytest.raises(DataError, match="no training demonstration"):
-        Splits(())
+        Splits((), (demo(1),))
+    assert Splits((), (), (demo(1),)).train == (), "a data set for evaluation only"
 
 
 def test_limits_keep_the_first():

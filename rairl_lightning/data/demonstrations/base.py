@@ -1,17 +1,19 @@
 """What every data set gives: disjoint splits of demonstrations."""
 
 import hashlib
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Self, TypeVar
 
 from rairl_lightning.data.demonstrations.records import Record
 from rairl_lightning.errors import ConfigError, DataError
 from rairl_lightning.text.chat import TAG
+from rairl_lightning.text.graders import Exact, Grader
 from rairl_lightning.types import Demonstration
 
-Item = TypeVar("Item")
+Kept = TypeVar("Kept")
 
 
 @dataclass(frozen=True)
@@ -19,12 +21,12 @@ class Splits:
     """Demonstrations by use; no question is in two of them.
 
     Attributes:
-        train: the experts the reward is learned from.
+        train: the experts the reward is learned from; empty if the data set is for evaluation only.
         selection: held out of training to choose checkpoints and settings.
         test: reported once, never used to choose anything.
 
     Raises:
-        DataError: no training demonstration, an id used twice, or a question in two splits.
+        DataError: no training demonstration and no test question, an id used twice, or a question in two splits.
     """
 
     train: tuple[Demonstration, ...]
@@ -32,8 +34,8 @@ class Splits:
     test: tuple[Demonstration, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.train:
-            raise DataError("There is no training demonstration.", expected="at least 1", got=0)
+        if not self.train and not self.test:
+            raise DataError("There is no training demonstration, and no test question.", expected="at least 1", got=0)
         ids: set[str] = set()
         owners: dict[str, tuple[str, str]] = {}
         for name in ("train", "selection", "test"):
@@ -49,6 +51,29 @@ class Splits:
                         got=repr(demo.prompt[:80]),
                         remedy=f"remove it from {other}, or every result on {name} is a memory test",
                     )
+
+    def to_choose_on(self, split: str) -> tuple[Demonstration, ...]:
+        """The examples of a split that something is chosen, fitted or calibrated on.
+
+        Args:
+            split: ``train`` or ``selection``.
+
+        Raises:
+            ConfigError: the test split, or no split at all.
+            DataError: the split is empty.
+        """
+        if split not in ("train", "selection"):
+            raise ConfigError(
+                f"Nothing may be chosen on the {split} split.",
+                expected="train or selection",
+                got=split,
+                remedy="choose on selection; what is chosen on test is no longer measured there",
+            )
+        if not getattr(self, split):
+            raise DataError(
+                f"The {split} split is empty, so nothing can be chosen on it.", expected="at least 1", got=0
+            )
+        return getattr(self, split)
 
     def limited(self, train: int | None = None, selection: int | None = None, test: int | None = None) -> Self:
         """The first demonstrations of each split, for small runs.
@@ -69,7 +94,13 @@ class Splits:
 
 @dataclass(frozen=True)
 class DemonstrationSource(ABC):
-    """A data set of demonstrations; one frozen dataclass a data set, named in YAML."""
+    """A data set of demonstrations; one frozen dataclass a data set, named in YAML.
+
+    Attributes:
+        grader: how its answers are graded.
+    """
+
+    grader: Grader = field(default=Exact(), kw_only=True)
 
     @abstractmethod
     def splits(self) -> Splits:
@@ -83,6 +114,67 @@ class DemonstrationSource(ABC):
 def normalised_question(question: str) -> str:
     """The text by which questions are compared: no case, single spaces."""
     return " ".join(question.casefold().split())
+
+
+def check_disjoint(chosen_on: Iterable[Demonstration], reported_on: Iterable[Demonstration]) -> None:
+    """Refuse a question that something is chosen on and that a result is reported on.
+
+    Args:
+        chosen_on: questions that a threshold, a temperature or a checkpoint is chosen on.
+        reported_on: questions of the result.
+
+    Raises:
+        DataError: a common question, case and white space aside.
+    """
+    chosen = {normalised_question(demo.prompt): demo.id for demo in chosen_on}
+    for demo in reported_on:
+        if (other := chosen.get(normalised_question(demo.prompt))) is not None:
+            raise DataError(
+                f"A result would be reported on a question that it is chosen on (ids {other!r} and {demo.id!r}).",
+                expected="questions to choose on and questions to report on with none in common",
+                got=repr(demo.prompt[:80]),
+                remedy="choose on other questions, such as the selection split",
+            )
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A row that cannot be used for a reason that a good file may have, and so is counted, not refused.
+
+    Attributes:
+        where: ``file:line``.
+        reason: why, as in "3 rows are left out: ``reason``".
+    """
+
+    where: str
+    reason: str
+
+
+def kept(rows: Iterable[Kept | LeftOut], origin: str) -> list[Kept]:
+    """The rows that are not left out; warns how many are, and why.
+
+    Args:
+        rows: as read.
+        origin: what they are rows of, for the warning.
+
+    Raises:
+        DataError: all rows are left out.
+    """
+    good: list[Kept] = []
+    reasons: dict[str, list[str]] = {}
+    for row in rows:
+        if isinstance(row, LeftOut):
+            reasons.setdefault(row.reason, []).append(row.where)
+        else:
+            good.append(row)
+    if not reasons:
+        return good
+    told = "; ".join(f"{len(places)}: {reason} (first: {places[0]})" for reason, places in reasons.items())
+    count = sum(map(len, reasons.values()))
+    if not good:
+        raise DataError(f"No row of {origin} can be used.", expected="at least 1", got=told)
+    warnings.warn(f"{count} of {count + len(good)} rows of {origin} are left out: {told}.", stacklevel=2)
+    return good
 
 
 def held_out(
@@ -105,8 +197,8 @@ def held_out(
 
 
 def hold_out(
-    items: Sequence[Item], fraction: float, prompt: Callable[[Item], str]
-) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+    items: Sequence[Kept], fraction: float, prompt: Callable[[Kept], str]
+) -> tuple[tuple[Kept, ...], tuple[Kept, ...]]:
     """Hold a fraction of the questions out, by a hash of the question alone.
 
     A question is held out if its hash, uniform in [0, 1), is below ``fraction``: it stays on its side when rows are
@@ -143,7 +235,14 @@ def hold_out(
 
 
 def demonstration_from(
-    record: Record, *, id: str, prompt: str, reasoning: str, answer: str, meta: dict[str, str] | None = None
+    record: Record,
+    *,
+    id: str,
+    prompt: str,
+    reasoning: str,
+    answer: str,
+    meta: dict[str, str] | None = None,
+    options: Sequence[str] = (),
 ) -> Demonstration:
     """Build a demonstration, refusing text that would break the trace's layout.
 
@@ -158,7 +257,9 @@ def demonstration_from(
                 got=tag.group(),
                 remedy="remove the tags from the data",
             )
-    return Demonstration(id=id, prompt=prompt, reasoning=reasoning, answer=answer, meta=meta or {})
+    return Demonstration(
+        id=id, prompt=prompt, reasoning=reasoning, answer=answer, meta=meta or {}, options=tuple(options)
+    )
 
 
 def _uniform_hash(question: str) -> float:

@@ -6,6 +6,7 @@ import json
 import re
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -20,7 +21,7 @@ class Record:
     """One row of a data file.
 
     Attributes:
-        where: ``file:line`` (JSON Lines, CSV) or ``file:row`` (Parquet, hub), counted from 1.
+        where: ``file:line`` (JSON Lines, CSV) or ``file:row`` (JSON, Parquet, hub), counted from 1.
         values: the row's fields.
     """
 
@@ -54,9 +55,42 @@ class Record:
             )
         return value.strip()
 
+    def has(self, name: str) -> bool:
+        """Whether the field is there and not empty (an empty CSV cell, ``null``)."""
+        return self.values.get(name) not in (None, "")
+
+    def sequence(self, name: str) -> list[object]:
+        """A field that is a list, or JSON text of one (in CSV).
+
+        Raises:
+            DataError: it is anything else.
+        """
+        value = self.values.get(name)
+        if isinstance(value, str):
+            with suppress(ValueError, RecursionError):
+                value = json.loads(value)
+        if not isinstance(value, list | tuple) or not value:
+            raise DataError(
+                f"{self.where} has no usable {name!r}.",
+                expected='a list that is not empty (in CSV: ["a", "b"])',
+                got=repr(self.values.get(name))[:80],
+            )
+        return list(value)
+
+    def texts(self, name: str) -> list[str]:
+        """A list of texts, none of them empty.
+
+        Raises:
+            DataError: it is none.
+        """
+        items = self.sequence(name)
+        return [
+            Record(self.where, {f"{name}[{place}]": item}).text(f"{name}[{place}]") for place, item in enumerate(items)
+        ]
+
 
 def read_records(path: Path) -> list[Record]:
-    """Read a ``.jsonl``, ``.jsonl.gz``, ``.parquet`` or ``.csv`` file.
+    """Read a ``.jsonl``, ``.jsonl.gz``, ``.json`` (a list), ``.parquet`` or ``.csv`` file.
 
     Raises:
         DataError: missing, unreadable, malformed (with ``file:line``) or empty file, or another suffix.
@@ -81,7 +115,7 @@ def read_records(path: Path) -> list[Record]:
             f"{path} cannot be read.", got=error, remedy="check its permissions, or fetch it again"
         ) from error
     if not records:
-        raise DataError(f"{path} is empty.", expected="one demonstration a row", got="0 rows")
+        raise DataError(f"{path} is empty.", expected="one record a row", got="0 rows")
     return records
 
 
@@ -136,6 +170,17 @@ def _read_jsonl(path: Path) -> Iterator[Record]:
             yield Record(where, values)
 
 
+def _read_json(path: Path) -> Iterator[Record]:
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not JSON.", got=error, remedy="one list of objects, or name it .jsonl") from error
+    for number, values in enumerate(rows if isinstance(rows, list) else [rows], start=1):
+        if not isinstance(values, dict):
+            raise DataError(f"{path}:{number} is not a record.", expected="JSON objects", got=type(values).__name__)
+        yield Record(f"{path}:{number}", values)
+
+
 def _read_csv(path: Path) -> Iterator[Record]:
     with path.open(encoding="utf-8-sig", newline="") as lines:
         rows = csv.DictReader(lines, strict=True)
@@ -166,6 +211,7 @@ def _read_parquet(path: Path) -> Iterator[Record]:
 READERS: dict[str, Callable[[Path], Iterator[Record]]] = {
     ".jsonl": _read_jsonl,
     ".jsonl.gz": _read_jsonl,
+    ".json": _read_json,
     ".parquet": _read_parquet,
     ".csv": _read_csv,
 }

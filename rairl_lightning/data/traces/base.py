@@ -18,7 +18,7 @@ class SampledQuestion:
         answers: N extracted answers; None where a text states none, or several.
         grades: N grades.
         classes: N numbers, equal where answers agree; -1 without an answer.
-        records: N rows as they were read, for the output.
+        records: N rows as they were read, for the output; of a row with N texts one for each, with its ``completion``.
     """
 
     question: Demonstration
