@@ -5,6 +5,7 @@ there. A new command is a module and a line in :data:`COMMANDS`.
 """
 
 COMMANDS: dict[str, str] = {
+    "score": "what a trained reward says of every trace of a file: trace, steps, tokens",
     "localise": "where traces first go wrong, according to a trained reward, and how often it is right",
 }
 """Commands in the order of the help, and what each does, in one line."""

@@ -93,6 +93,7 @@ def _value(given: object, hint: Any, allowed: Sequence[str], where: str) -> obje
 
 def _object(given: Mapping[str, object], options: Sequence[Any], allowed: Sequence[str], where: str) -> object:
     kinds = tuple(option for option in options if isinstance(option, type))
+    owner: Any
     if "class_path" in given:
         owner, arguments = _class(given["class_path"], allowed, where), given.get("init_args", {})
         unknown = given.keys() - {"class_path", "init_args"}
@@ -160,5 +161,5 @@ def _unfit(where: str, expected: object, got: object) -> CheckpointError:
         f"The description of {where} cannot be read.",
         expected=getattr(expected, "__name__", expected),
         got=str(got)[:200],
-        remedy="give the run's own configuration: --config runs/…/config.yaml",
+        remedy="give the run's own configuration: --run_config runs/…/config.yaml",
     )

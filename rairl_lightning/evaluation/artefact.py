@@ -73,7 +73,7 @@ class Artefact:
                 "This reward has a backbone for each player; one path cannot name both.",
                 expected="one backbone",
                 got=", ".join(names),
-                remedy=f"give --config with the run's config.yaml, edited in {' and '.join(names)}",
+                remedy=f"give --run_config with the run's config.yaml, edited in {' and '.join(names)}",
             )
         backbone = replace(getattr(self.spec, names[0]), path=path)
         return replace(self, spec=replace(self.spec, **{names[0]: backbone}))  # type: ignore[type-var]
@@ -91,7 +91,7 @@ class Artefact:
         return pair
 
     def _backbones(self) -> list[tuple[str, BackboneSpec]]:
-        names = [item.name for item in fields(self.spec)] if is_dataclass(self.spec) else []
+        names: list[str] = [item.name for item in fields(self.spec)] if is_dataclass(self.spec) else []
         return [(name, value) for name in names if isinstance(value := getattr(self.spec, name), BackboneSpec)]
 
     def _check_backbones(self) -> None:
@@ -180,7 +180,7 @@ def _undescribed(place: Path, parts: Mapping[str, Any]) -> CheckpointError:
         f"{place} does not say what its reward is made of.",
         expected="a description of models and reader, as runs write now",
         got=parts.get("undescribed", "an older checkpoint"),
-        remedy=f"add --config {near if near.is_file() else 'runs/…/config.yaml, of the run that made it'}",
+        remedy=f"add --run_config {near if near.is_file() else 'runs/…/config.yaml, of the run that made it'}",
     )
 
 

@@ -30,7 +30,7 @@ def write_summary(path: Path, summary: Figures) -> None:
     """Write the JSON under a temporary name and rename it; a figure that is not finite becomes null."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(_finite(summary), indent=2) + "\n", encoding="utf-8")
+    partial.write_text(json.dumps(json_safe(summary), indent=2) + "\n", encoding="utf-8")
     partial.replace(path)
 
 
@@ -57,11 +57,16 @@ def print_summary(summary: Figures, console: Console | None = None) -> None:
     console.print(f"seconds: {seconds}", highlight=False)
 
 
-def _finite(value: Any) -> Any:
+def json_safe(value: Any) -> Any:
+    """The same plain values with null for what JSON does not know: NaN and infinities.
+
+    >>> json_safe({"a": [1.5, math.nan]})
+    {'a': [1.5, None]}
+    """
     if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: json_safe(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [json_safe(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -112,6 +112,10 @@ class TrainedReward:
     @torch.no_grad()
     def score(self, tokens: TokenBatch) -> Scores:
         """Read N traces; the result of a trace does not depend on the others."""
-        pay_NT = self.reader.pay(self.models.discriminator.score(tokens, self.max_tokens), tokens)
+        return self.read(self.models.discriminator.score(tokens, self.max_tokens), tokens)
+
+    def read(self, outputs: Tensor, tokens: TokenBatch) -> Scores:
+        """What the head's outputs mean, ``[N, T, …]``, computed at once or in windows."""
+        pay_NT = self.reader.pay(outputs, tokens)
         rewards_NT = self.reader.rewards(pay_NT, tokens)
         return Scores(pay_NT, rewards_NT, self.reader.granularity(tokens), self.reader.pooled(rewards_NT, tokens))

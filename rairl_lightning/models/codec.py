@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from rairl_lightning.errors import ModelError
 from rairl_lightning.models.offsets import Span, decoder_for
-from rairl_lightning.text.chat import render_completion
+from rairl_lightning.text.chat import leaves_open, render_completion
 from rairl_lightning.text.steps import step_spans
 from rairl_lightning.types import Demonstration, TraceIds
 
@@ -70,6 +70,19 @@ class TraceCodec:
         """The demonstration as the trace the policy would have had to sample, end of turn included once."""
         text = render_completion(demonstration.reasoning, demonstration.answer)
         return self.trace(self.encode_prompt(demonstration.prompt), self.encode_completion(text))[0]
+
+    def encode_trace(self, question: str, completion: str) -> tuple[TraceIds, str]:
+        """A trace that somebody wrote, as if it had been sampled; one that stops inside a block has no end of turn.
+
+        Args:
+            question: as the user asks it.
+            completion: in the layout of :mod:`rairl_lightning.text.chat`; without text it has no token.
+
+        Returns:
+            As :meth:`trace`. The text differs from ``completion`` where the tokenizer does not keep it.
+        """
+        ids = self._ids(completion) if leaves_open(completion) else self.encode_completion(completion)
+        return self.trace(self.encode_prompt(question), ids if completion.strip() else [])
 
     def encode_completion(self, text: str) -> list[int]:
         """Ids of a complete completion: its text and the end of turn."""

@@ -26,6 +26,16 @@ DEFAULT_INSTRUCTION = (
 """A system prompt that asks a language model for this layout."""
 
 
+def leaves_open(text: str) -> bool:
+    r"""Whether a completion stops inside a block: it was cut before it ended.
+
+    >>> leaves_open("<think>\n2 + 2"), leaves_open("<think>\n2 + 2 = 4\n</think>\n<answer>4</answer>")
+    (True, False)
+    """
+    tags = TAG.findall(text)
+    return bool(tags) and tags[-1] in (THINK_OPEN, ANSWER_OPEN)
+
+
 @dataclass(frozen=True)
 class Parsed:
     """What was found in a completion.

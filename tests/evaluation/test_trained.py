@@ -202,7 +202,7 @@ def edit_checkpoint(file: Path, change: Callable[[dict[str, Any]], Any]) -> Path
         (lambda r: r.update(base="0123"), r"(?s)another base model.*base 0123.*base [0-9a-f]{16}"),
         (lambda r: r.update(format=2), "newer version"),
         (lambda r: r.update(format="x"), "newer version"),
-        (lambda r: r.pop("pair"), "--config"),
+        (lambda r: r.pop("pair"), "--run_config"),
         (lambda r: r.update(reader=None), "a baseline"),
         (lambda r: r["reader"]["init_args"].update(more=1), "RewardReader with more"),
         (lambda r: r["reader"].update(class_path="os.system"), "was not imported"),
@@ -281,10 +281,10 @@ def test_an_older_checkpoint_asks_for_its_configuration(base: Path, copy: Path) 
     (copy / "adapters" / "reward.json").unlink()
     config = copy / "config.yaml"
     for place in (file, copy / "adapters"):
-        with pytest.raises(CheckpointError, match=r"add --config runs/…/config\.yaml"):
+        with pytest.raises(CheckpointError, match=r"add --run_config runs/…/config\.yaml"):
             TrainedReward.load(place, device="cpu")
     config.write_text(yaml.safe_dump(configuration(base)))
-    with pytest.raises(CheckpointError, match=f"add --config {config}"):
+    with pytest.raises(CheckpointError, match=f"add --run_config {config}"):
         TrainedReward.load(file, device="cpu")
     tokens = some_tokens(expected)
     for place in (file, copy / "adapters"):
@@ -329,5 +329,5 @@ def test_a_plugin_is_built_when_it_is_named(base: Path, tmp_path: Path) -> None:
 
 def test_a_component_that_cannot_be_described_hinders_no_training(base: Path, tmp_path: Path) -> None:
     train(gates.shared(base), tmp_path, pooling=Undescribed())
-    with pytest.raises(CheckpointError, match=r"(?s)Undescribed cannot be described.*--config"):
+    with pytest.raises(CheckpointError, match=r"(?s)Undescribed cannot be described.*--run_config"):
         TrainedReward.load(tmp_path, device="cpu")

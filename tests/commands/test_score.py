@@ -1,0 +1,89 @@
+"""``rairl score`` from a command line to its files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import traces
+from traces import completion
+
+from rairl_lightning.cli import main
+from rairl_lightning.components import Minimum
+from rairl_lightning.errors import CheckpointError, ConfigError, DataError
+from rairl_lightning.evaluation.scoring import score_traces, traces_of
+from rairl_lightning.evaluation.trained import TrainedReward
+
+Score = Callable[..., int]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Three questions, seven traces, one of them empty."""
+    lines = [[3, completion(1), completion(2, "right")], [1, completion(0), "", completion(4)], [2, completion(2), "?"]]
+    path = tmp_path / "traces.txt"
+    path.write_text("\n".join("\t".join(str(cell).replace("\n", "\\n") for cell in line) for line in lines))
+    return path
+
+
+@pytest.fixture
+def score(run: Path, file: Path, tmp_path: Path) -> Score:
+    def command(*args: str, out: str = "out") -> int:
+        common = [f"--reward={run}", f"--traces={traces.Listed.__module__}.Listed", f"--traces.path={file}"]
+        return main(["score", *common, f"--out={tmp_path / out}", "--device=cpu", *args])
+
+    return command
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "scores.jsonl").read_text().splitlines()]
+
+
+def test_lines_summary_and_table(
+    score: Score, run: Path, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert score("--tokens=true") == 0
+    reward = TrainedReward.load(run, device="cpu")
+    (expected,) = score_traces(reward, traces_of(traces.Listed(str(file))))
+    assert rows(tmp_path / "out") == [one.to_json(tokens=True) for one in expected]
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert (summary["traces"], summary["scored"], summary["problems"]["empty"]) == (7, 6, 1)
+    assert summary["reward"]["all"]["scored"] == 6 and summary["reward_path"] == str(run)
+    assert summary["commit"] and "Listed" in summary["traces_from"]
+    out = capsys.readouterr().out
+    assert "traces/s" in out and "tokens/s" in out and "1 empty" in out
+
+
+def test_it_is_continued_only_as_it_was_begun(score: Score, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert score("--limit=2") == 0 and len(rows(tmp_path / "out")) == 2
+    assert score() == 0 and len(rows(tmp_path / "out")) == 7
+    assert "5 new" in capsys.readouterr().out
+    assert score("--pooling=Minimum") == CheckpointError.exit_code
+    assert score("--limit=3") == DataError.exit_code
+    assert "--overwrite true" in capsys.readouterr().err
+    assert score("--pooling=Minimum", "--overwrite=true") == 0 and len(rows(tmp_path / "out")) == 7
+
+
+def test_options_reach_the_reward(score: Score, run: Path, file: Path, tmp_path: Path) -> None:
+    assert score("--pooling=Minimum", "--granularity=Step", "--max_tokens=64") == 0
+    reward = TrainedReward.load(run, device="cpu", pooling=Minimum())
+    plain = [one.reward for one in next(score_traces(reward, traces_of(traces.Listed(str(file)))))]
+    ours = [row["reward"] for row in rows(tmp_path / "out")]
+    assert ours != plain and sum(value is None for value in ours) == 1
+
+
+def test_what_another_wrote_is_not_overwritten(score: Score, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "scores.jsonl").write_text("mine\n")
+    assert score() == ConfigError.exit_code
+    assert (tmp_path / "out" / "scores.jsonl").read_text() == "mine\n"
+
+
+def test_a_wrong_option_comes_before_any_loading(score: Score, capsys: pytest.CaptureFixture[str]) -> None:
+    assert score("--limit=0") == ConfigError.exit_code and "limit" in capsys.readouterr().err
+    assert score("--long=Windows", "--long.overlap=-1") == ConfigError.exit_code
+    assert score("--reward=nowhere") == CheckpointError.exit_code
+    assert "rairl fit" in capsys.readouterr().err
