@@ -27,7 +27,7 @@ SUMMARY, CORRUPTED, LABELLED = "summary.json", "corrupted.jsonl", "labelled.json
 PLOTS = ("hit_at_1", "thresholds", "offsets")
 
 
-def localise(
+def localise(  # noqa: PLR0913  one argument, one option
     reward: str,
     data: DemonstrationSource | None = None,
     steps: StepSource | None = None,
