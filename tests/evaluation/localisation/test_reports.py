@@ -12,6 +12,7 @@ from typing import Any
 import gates
 import pytest
 import torch
+from marked import MarkedGates
 
 from rairl_lightning.components import Interval, LastToken, Sparse, StepDrop, StepMean, StepMinimum
 from rairl_lightning.data.traces.base import LabelledSteps
@@ -32,18 +33,7 @@ KINDS = (OperatorFlip(), NumberCorruption())
 
 
 def solutions(count: int = 24) -> list[LabelledSteps]:
-    """The second step goes wrong in every other one; each question twice."""
-    return [
-        LabelledSteps(
-            f"s{n}",
-            f"gate {n // 2}",
-            ("1 + 2 = 3", "go right" if n % 2 else "go left", "so it is"),
-            1 if n % 2 else -1,
-            None if n % 3 else "left",
-            {"subset": "odd" if n // 2 % 2 else "even", "source": "toy"},
-        )
-        for n in range(count)
-    ]
+    return MarkedGates(count).solutions()
 
 
 def located(reward: TrainedReward, **settings: Any) -> PairsReport:
