@@ -21,6 +21,7 @@ Start here
   rairl fit --config configs/quickstart.yaml      train a tiny model, on a CPU, in minutes
   rairl fit --config configs/gsm8k.yaml           train on GSM8K demonstrations
   rairl fit --config configs/gsm8k_sft.yaml       the baselines: gsm8k_sft.yaml, gsm8k_grpo.yaml
+  rairl score --reward runs/quickstart --traces TraceFile --traces.path runs/quickstart/traces.jsonl
 
 Commands
   fit        train the policy and its reward on expert demonstrations
@@ -35,7 +36,7 @@ Change anything
   --ckpt_path runs/interrupted.ckpt               continue a run; what you configure stays
 
 Ctrl-C ends a run after the round under way and saves it; twice, at once.
-rairl fit --help lists every option, --version the versions in use, --debug shows where an error arose.
+rairl COMMAND --help lists every option, --version the versions in use, --debug shows where an error arose.
 """
 
 REPORTED = ("torch", "lightning", "transformers", "peft", "bitsandbytes", "jsonargparse")

@@ -25,6 +25,7 @@ BASES = sorted(CONFIGS.glob("*.yaml"))
 MODELS, HARDWARE = (sorted((CONFIGS / folder).glob("*.yaml")) for folder in ("model", "hardware"))
 SHORT = {"gsm8k": [CONFIGS / "short" / "rairl.yaml"], "gsm8k_sft": [], "gsm8k_grpo": [CONFIGS / "short" / "grpo.yaml"]}
 ON = [CONFIGS / f"{name}.yaml" for name in SHORT]  # overlays are written for these
+KEPT = ("seed_everything", "trainer", "model")  # what a configuration for other data has in common with gsm8k.yaml
 STACKS = [
     *([one] for one in BASES),
     *([on, one] for on in ON for one in [*MODELS, *HARDWARE, *SHORT[on.stem]]),
@@ -89,6 +90,15 @@ def test_a_configuration_builds_its_objects_and_keeps_every_key(
     assert set(named) <= {type(one).__name__ for one in cli.trainer.callbacks}
     read = as_dict(cli)
     assert list(missing(load(files[-1]), read)) == []
+
+
+@pytest.mark.parametrize("name", ["mmlu_pro", "medreason", "countdown"])
+def test_other_data_sets_are_trained_on_as_gsm8k_is(name: str) -> None:
+    ours, theirs = load(CONFIGS / f"{name}.yaml"), load(CONFIGS / "gsm8k.yaml")
+    differing = {entry.partition(":")[0].rpartition(".")[2] for entry in missing({k: theirs[k] for k in KEPT}, ours)}
+    assert differing <= {"default_root_dir", "save_dir", "class_path"}, differing
+    labelling = ours["model"]["init_args"].pop("labelling"), theirs["model"]["init_args"].pop("labelling")
+    assert ours["model"] == theirs["model"] and (labelling[0] == labelling[1] or name == "countdown")
 
 
 @pytest.mark.parametrize(

@@ -37,9 +37,10 @@ def score(  # noqa: PLR0913  one argument, one option
     Example:
       rairl score --reward runs/quickstart --traces TraceFile --traces.path samples.jsonl
 
-    Writes OUT/scores.jsonl, one line a trace in the order of the input: the input's fields, and reward (of the trace),
-    steps ([{start, end, text, reward}], in characters of the completion), extracted_answer, grade, length (tokens) and
-    problems; and OUT/summary.json with counts and means. An interrupted file is continued.
+    Writes OUT/scores.jsonl, one line a trace in the order of the input: the input's fields, and completion (as it was
+    scored), reward (of the trace), steps ([{start, end, text, reward}], in characters of the completion),
+    extracted_answer, grade, length (tokens) and problems; fields of the input that have one of these names move under
+    input. And OUT/summary.json with counts and means. An interrupted file is continued.
 
     Args:
         reward: a run's folder, its checkpoint (.ckpt), or its exported adapters.
@@ -81,13 +82,13 @@ def score(  # noqa: PLR0913  one argument, one option
         plugins=plugins,
         max_tokens=max_tokens,
     )
-    made_by = {"reward": trained.fingerprint, "tokens": tokens, "long": repr(long)}
+    made_by = {"fingerprint": trained.fingerprint, "tokens": tokens, "long": repr(long)}
     with ResumableLines(folder / SCORES, made_by) as lines:
         start = time.perf_counter()
         parts = score_file(trained, islice(traces_of(traces), limit), lines, long=long, tokens=tokens)
         first, figures = followed(parts, limit)
     seconds = time.perf_counter() - start
-    origin = {"reward_path": reward, "traces_from": repr(traces), **made_by, "reader": repr(trained.reader)}
+    origin = {"reward_from": reward, "traces_from": repr(traces), **made_by, "reader": repr(trained.reader)}
     new = figures["traces"] - first["traces"]
     run = {"commit": commit(), "seconds": round(seconds, 2), "traces_in_this_run": new}
     write_summary(folder / SUMMARY, {**origin, **figures, **run})

@@ -175,12 +175,13 @@ def _configured(file: Path) -> Mapping[str, Any]:
 
 
 def _undescribed(place: Path, parts: Mapping[str, Any]) -> CheckpointError:
-    near = (place.parent if place.is_dir() else place.parent.parent) / "config.yaml"
+    beside = (folder / "config.yaml" for folder in (place.parent, place.parent.parent))
+    near = next(filter(Path.is_file, beside), "runs/…/config.yaml, of the run that made it")
     return CheckpointError(
         f"{place} does not say what its reward is made of.",
         expected="a description of models and reader, as runs write now",
         got=parts.get("undescribed", "an older checkpoint"),
-        remedy=f"add --run_config {near if near.is_file() else 'runs/…/config.yaml, of the run that made it'}",
+        remedy=f"add --run_config {near}",
     )
 
 

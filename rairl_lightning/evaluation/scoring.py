@@ -62,7 +62,8 @@ class TraceScore:
         ids: its tokens.
         text: the completion as the tokens give it.
         reward: of the trace; None where it was not scored, or is not finite.
-        rewards: ``[T]`` back-filled reward of each completion token; None likewise.
+        rewards: ``[T]`` back-filled reward of each completion token; None where it was not scored.
+        pay: ``[T]`` what the critic would pay, neither tempered nor clipped, meaningful on the grid; None likewise.
         grid: ``[T]`` whether the reward was read there.
         problems: of :data:`PROBLEMS`.
     """
@@ -72,6 +73,7 @@ class TraceScore:
     text: str
     reward: float | None
     rewards: tuple[float, ...] | None
+    pay: tuple[float, ...] | None
     grid: tuple[bool, ...]
     problems: tuple[str, ...]
 
@@ -93,13 +95,9 @@ class TraceScore:
         return {"text": text, "offsets": offsets, "reward": rewards, "grid": [int(point) for point in self.grid]}
 
     def to_json(self, *, tokens: bool) -> dict[str, Any]:
-        """The input's fields and ours; where ours have the same name, the input's move under ``input``."""
-        prompt = {
-            "id": self.trace.question.id,
-            "prompt": self.trace.question.prompt,
-            "completion": self.trace.completion,
-        }
+        """The input's fields and ours; an input's field of our name, with another value, moves under ``input``."""
         ours: dict[str, Any] = {
+            "completion": self.trace.completion,  # as it was scored: a source may have laid it out
             "reward": self.reward,
             "steps": self.steps(),
             "extracted_answer": self.trace.answer,
@@ -108,8 +106,8 @@ class TraceScore:
             "problems": list(self.problems),
             **({"tokens": self.tokens()} if tokens else {}),
         }
-        given = dict(self.trace.record) or prompt
-        hidden = {key: value for key, value in given.items() if key in ours}
+        given = dict(self.trace.record) or {"id": self.trace.question.id, "prompt": self.trace.question.prompt}
+        hidden = {key: value for key, value in given.items() if key in ours and value != ours[key]}
         return {**given, **ours, **({"input": hidden} if hidden else {})}
 
 
@@ -150,6 +148,7 @@ class _Row:
     finite: bool
     reward: float
     rewards: tuple[float, ...]
+    pay: tuple[float, ...]
     grid: tuple[bool, ...]
 
 
@@ -187,23 +186,23 @@ def _in_windows(reward: TrainedReward, trace: TraceIds, long: LongTraces, contex
 def _rows(scores: Scores, tokens: TokenBatch) -> list[_Row]:
     out = []
     for row, mask in enumerate(tokens.completion_mask):
-        rewards, grid = scores.rewards_NT[row, mask].tolist(), scores.grid_NT[row, mask].tolist()
-        pay = scores.pay_NT[row, scores.grid_NT[row]]  # the reward's clip would hide an infinity
-        finite = bool(pay.isfinite().all() and scores.traces_N[row].isfinite())
-        out.append(_Row(finite, float(scores.traces_N[row]), tuple(rewards), tuple(grid)))
+        columns = [values[row, mask].tolist() for values in (scores.rewards_NT, scores.pay_NT, scores.grid_NT)]
+        read = scores.pay_NT[row, scores.grid_NT[row]]  # the reward's clip would hide an infinity
+        finite = bool(read.isfinite().all() and scores.traces_N[row].isfinite())
+        out.append(_Row(finite, float(scores.traces_N[row]), *map(tuple, columns)))
     return out
 
 
 def _result(trace: Trace, ids: TraceIds, text: str, score: _Row | str) -> TraceScore:
     problems = [] if trace.answer is not None else [UNANSWERED]
     if isinstance(score, str):
-        return TraceScore(trace, ids, text, None, None, (), (score, *problems))
+        return TraceScore(trace, ids, text, None, None, None, (), (score, *problems))
     if text != trace.completion:
         problems.append(CHANGED)
     if not score.finite:
         problems.insert(0, NOT_FINITE)
     value = _finite(score.reward) if score.finite else None
-    return TraceScore(trace, ids, text, value, score.rewards, score.grid, tuple(problems))
+    return TraceScore(trace, ids, text, value, score.rewards, score.pay, score.grid, tuple(problems))
 
 
 def _finite(value: float) -> float | None:

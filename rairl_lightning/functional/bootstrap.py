@@ -74,9 +74,10 @@ def resampled_counts(count: int, *, generator: torch.Generator, resamples: int =
     """
     check_number("count", count, at_least=1)
     check_number("resamples", resamples, at_least=1)
-    counts_RB = torch.empty(resamples, count, dtype=torch.int32)
-    for row in counts_RB:
-        row.copy_(torch.bincount(torch.randint(count, (count,), generator=generator), minlength=count))
+    counts_RB = torch.zeros(resamples, count, dtype=torch.int32)
+    for part in counts_RB.split(_at_once(count)):  # a draw is eight bytes, a count four
+        drawn = torch.randint(count, part.shape, generator=generator)
+        part.scatter_add_(1, drawn, torch.ones_like(drawn, dtype=torch.int32))
     return counts_RB
 
 
@@ -95,8 +96,7 @@ def resampled_means(values_BC: Tensor, counts_RB: Tensor) -> Tensor:
             [3.]], dtype=torch.float64)
     """
     values = values_BC.double()
-    # One resample at a time: the counts as float64 would be four times what they are.
-    return torch.stack([counts_B.double() @ values / counts_B.sum() for counts_B in counts_RB])
+    return torch.cat([part.double() @ values for part in counts_RB.split(_at_once(len(values)))]) / len(values)
 
 
 def percentile_interval(value: Tensor, draws_R: Tensor, level: float = 0.95) -> ConfidenceInterval:
@@ -142,3 +142,8 @@ def paired_bootstrap(
     return bootstrap_interval(
         values_B.double() - baseline_B.double(), generator=generator, level=level, resamples=resamples
     )
+
+
+def _at_once(questions: int) -> int:
+    """So many resamples that their draws are some megabytes."""
+    return max(1, 2**20 // questions)

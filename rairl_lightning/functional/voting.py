@@ -68,17 +68,12 @@ def winning_votes(classes_BG: Tensor, weights_BG: Tensor, members_SG: Tensor | N
     tensor([[[ True, False, False]]])
     """
     check_same_shape(classes=classes_BG, weights=weights_BG)
-    if not bool((weights_BG >= 0).all()):
-        raise DataError(
-            "A vote has a negative weight or NaN.",
-            expected=">= 0",
-            got=float(weights_BG.min()),
-            remedy="pass sigmoid(reward)",
-        )
-    votes_BSG = (classes_BG >= 0).unsqueeze(1) & _members(classes_BG, members_SG)
-    support_BSG = (weights_BG.double().unsqueeze(1) * votes_BSG) @ _same(classes_BG)
-    most_BS1 = support_BSG.masked_fill(~votes_BSG, 0).amax(dim=2, keepdim=True)
-    return votes_BSG & (support_BSG >= most_BS1 * (1 - _TIE))
+    _check_weights(weights_BG)
+    members = _everyone(classes_BG) if members_SG is None else members_SG
+    heaviest_BSK = _heaviest(_ballots(classes_BG), weights_BG, members)
+    voted = (classes_BG >= 0).unsqueeze(1) & members
+    classes_BSG = classes_BG.clamp(min=0).unsqueeze(1).expand(voted.shape)
+    return voted & heaviest_BSK.gather(2, classes_BSG)
 
 
 def weighted_vote(
@@ -105,13 +100,15 @@ def weighted_vote(
     >>> weighted_vote(torch.tensor([[0, 1, 1]]), correct, torch.tensor([[0.9, 0.2, 0.3]]))
     tensor([1.], dtype=torch.float64)
     """
-    check_same_shape(classes=classes_BG, correct=correct_BG)
-    best_BSG = winning_votes(classes_BG, weights_BG, members_SG)
-    # A class of size s appears s times among the best, so each member brings 1/s.
-    sizes_BSG = _members(classes_BG, members_SG).double() @ _same(classes_BG)
-    share_BSG = best_BSG / sizes_BSG.clamp(min=1)
-    right_BS = (share_BSG * correct_BG.unsqueeze(1)).sum(dim=2) / share_BSG.sum(dim=2).clamp(min=1)
-    return right_BS.mean(dim=1)
+    check_same_shape(classes=classes_BG, correct=correct_BG, weights=weights_BG)
+    _check_weights(weights_BG)
+    members = _everyone(classes_BG) if members_SG is None else members_SG
+    ballots_BGK = _ballots(classes_BG)
+    heaviest_BSK = _heaviest(ballots_BGK, weights_BG, members)
+    voters_BSK = members.double() @ ballots_BGK
+    right_BSK = members.double() @ (ballots_BGK * correct_BG.unsqueeze(2)) / voters_BSK.clamp(min=1)
+    chosen_BS = (heaviest_BSK * right_BSK).sum(dim=2) / heaviest_BSK.sum(dim=2).clamp(min=1)
+    return chosen_BS.mean(dim=1)
 
 
 def majority_vote(classes_BG: Tensor, correct_BG: Tensor, members_SG: Tensor | None = None) -> Tensor:
@@ -128,13 +125,30 @@ def majority_vote(classes_BG: Tensor, correct_BG: Tensor, members_SG: Tensor | N
     return weighted_vote(classes_BG, correct_BG, torch.ones_like(classes_BG, dtype=torch.float64), members_SG)
 
 
-def _members(classes_BG: Tensor, members_SG: Tensor | None) -> Tensor:
-    """``[S, G]``: everyone, if it is not said who."""
-    return classes_BG.new_ones(1, classes_BG.shape[1], dtype=torch.bool) if members_SG is None else members_SG
+def _everyone(classes_BG: Tensor) -> Tensor:
+    return classes_BG.new_ones(1, classes_BG.shape[1], dtype=torch.bool)
 
 
-def _same(classes_BG: Tensor) -> Tensor:
-    """``[B, G, G]`` float64, 1 where two traces give the same answer."""
-    votes_BG = classes_BG >= 0
-    equal_BGG = classes_BG.unsqueeze(2) == classes_BG.unsqueeze(1)
-    return (equal_BGG & votes_BG.unsqueeze(2) & votes_BG.unsqueeze(1)).double()
+def _ballots(classes_BG: Tensor) -> Tensor:
+    """``[B, G, K]`` float64, 1 at the answer of each trace that gives one."""
+    count = max(0, int(classes_BG.max())) + 1 if classes_BG.numel() else 1
+    answers = torch.arange(count, device=classes_BG.device)
+    return (classes_BG.unsqueeze(2) == answers).double()
+
+
+def _heaviest(ballots_BGK: Tensor, weights_BG: Tensor, members_SG: Tensor) -> Tensor:
+    """``[B, S, K]`` bool, the answers with the greatest weight of those that a member of the subset gives."""
+    members = members_SG.double()
+    support_BSK = members @ (ballots_BGK * weights_BG.double().unsqueeze(2))
+    given_BSK = members @ ballots_BGK > 0
+    return given_BSK & (support_BSK >= support_BSK.amax(dim=2, keepdim=True) * (1 - _TIE))
+
+
+def _check_weights(weights_BG: Tensor) -> None:
+    if not bool((weights_BG >= 0).all()):
+        raise DataError(
+            "A vote has a negative weight or NaN.",
+            expected=">= 0",
+            got=float(weights_BG.min()),
+            remedy="pass sigmoid(reward)",
+        )

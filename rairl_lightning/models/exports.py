@@ -55,6 +55,15 @@ def load_players(pair: ModelPair, folder: Path) -> None:
         pair.load_adapter_state(player, state)
 
 
+def load_policy_alone(pair: ModelPair, folder: Path) -> None:
+    """Read the policy of what :func:`save_players` wrote, and no other player.
+
+    Raises:
+        CheckpointError: a file or key is missing, or does not fit.
+    """
+    pair.load_adapter_state("policy", _read(pair, "policy", folder))
+
+
 def _read(pair: ModelPair, player: Player, folder: Path) -> dict[str, Tensor]:
     file = "adapter_model.safetensors" if pair.adapters_only else "model.safetensors"
     own = [name for name in pair.adapter_state(player) if name.startswith(MODEL)]

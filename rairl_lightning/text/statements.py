@@ -98,30 +98,27 @@ def split_answer(text: str, options: Sequence[str] = ()) -> tuple[str, str | Non
     >>> split_answer("3 dogs and 2 cats, so the answer is 5 animals")
     ('3 dogs and 2 cats, so the answer is 5 animals', '5 animals')
     """
+    reasoning, answer = argued(text, options)
+    return reasoning or text.strip(), answer
+
+
+def argued(text: str, options: Sequence[str] = ()) -> tuple[str, str | None]:
+    """:func:`split_answer` of a text that should argue: the reasoning is empty if it only states the answer.
+
+    >>> argued("The answer is (A).")
+    ('', 'A')
+    """
     found = _from_last(text, options)
     last = next(found, None)
-    whole = text.strip()
     if last is None or last.answer is None:
-        return whole, None
+        return text.strip(), None
     end = len(text)
     for statement in chain([last], found):
         if not statement.alone or statement.answer != last.answer or text[statement.end : end].strip(_DRESS):
             break
         end = statement.start
     reasoning = _HEADING.sub("", text[:end].rstrip()) if end < len(text) else text
-    return reasoning.strip() or whole, last.answer
-
-
-def argued(text: str, options: Sequence[str] = ()) -> tuple[str, str | None]:
-    """:func:`split_answer` of a text that should argue; its reasoning is empty if it only states the answer.
-
-    >>> argued("The answer is (A).")
-    ('', 'A')
-    """
-    reasoning, answer = split_answer(text, options)
-    last = final_statement(reasoning, options) if answer else None
-    only = last is not None and last.alone and not (reasoning[: last.start] + reasoning[last.end :]).strip(_DRESS)
-    return "" if only else reasoning, answer
+    return reasoning.strip(), last.answer
 
 
 def _from_last(text: str, options: Sequence[str]) -> Iterator[Statement]:
@@ -191,7 +188,8 @@ def _read_box(text: str, anchor: re.Match[str], start: int, alone: bool, options
     if close is None:
         return None
     content = text[anchor.end() : close].strip()
-    found = _value(content, options) if options else (content, "")
+    plain = cleaned(content).strip("().")
+    found = _value(content, options) if options else (plain if plain in LETTERS else content, "")
     if not content or found is None:
         return None
     _, end = _region(text, close + 1)
@@ -232,7 +230,7 @@ def _letter(text: str, options: Sequence[str]) -> str | None:
     behind = _BEHIND_LETTER.match(text, 1) if text and text[0] in LETTERS else None
     if behind is None:
         return None
-    apart = not behind.group()[-1:].isspace()
+    apart = behind.group()[:1] == ")" or not behind.group()[-1:].isspace()
     known = not options or text[0] in LETTERS[: len(options)]
     word = text[0] in "AI" and not _REASON.match(text, 1)  # an article, a pronoun
     return text[0] if apart or (known and not word) else None

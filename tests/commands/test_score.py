@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -51,10 +53,37 @@ def test_lines_summary_and_table(
     assert rows(tmp_path / "out") == [one.to_json(tokens=True) for one in expected]
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert (summary["traces"], summary["scored"], summary["problems"]["empty"]) == (7, 6, 1)
-    assert summary["reward"]["all"]["scored"] == 6 and summary["reward_path"] == str(run)
+    assert summary["reward"]["all"]["scored"] == 6 and summary["reward_from"] == str(run)
+    assert summary["fingerprint"] == reward.fingerprint
     assert summary["commit"] and "Listed" in summary["traces_from"]
     out = capsys.readouterr().out
     assert "traces/s" in out and "tokens/s" in out and "1 empty" in out
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "jsonl.gz", "csv"])
+def test_files_of_every_kind_score_alike(score: Score, run: Path, file: Path, tmp_path: Path, kind: str) -> None:
+    records = [
+        {"id": question.question.id, "prompt": question.question.prompt, "completion": text, "answer": "left"}
+        for question in traces.Listed(str(file)).questions()
+        for text in question.completions
+        if text
+    ]
+    path = tmp_path / f"samples.{kind}"
+    if kind == "csv":
+        with path.open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, records[0])
+            writer.writeheader()
+            writer.writerows(records)
+    else:
+        with gzip.open(path, "wt") if kind.endswith("gz") else path.open("w") as stream:
+            stream.writelines(json.dumps(record) + "\n" for record in records)
+    assert main(["score", f"--reward={run}", "--traces=TraceFile", f"--traces.path={path}", f"--out={tmp_path}/o"]) == 0
+    assert score() == 0
+    ours = [(row["id"], row["completion"], row["grade"], row["reward"]) for row in rows(tmp_path / "o")]
+    tagged = [(*row[:3], pytest.approx(row[3], abs=2e-6)) for row in ours if "</answer>" in row[1]]
+    plain = [(row["id"], row["completion"], row["grade"], row["reward"]) for row in rows(tmp_path / "out")]
+    assert [row for row in plain if "</answer>" in row[1]] == tagged and len(tagged) == 5
+    assert all(row["answer"] == "left" and "input" not in row for row in rows(tmp_path / "o")[:1])
 
 
 def test_it_is_continued_only_as_it_was_begun(score: Score, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

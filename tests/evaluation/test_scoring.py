@@ -130,6 +130,7 @@ def test_no_field_of_the_input_is_lost(reward: TrainedReward) -> None:
     (one,) = scored(reward, traces_of(InMemory(sampled(3, completion(1), steps=["theirs"], reward=7, answer="left"))))
     record = one.to_json(tokens=False)
     assert record["input"] == {"steps": ["theirs"], "reward": 7} and record["answer"] == "left"
+    assert "completion" not in record["input"] and record["completion"] == one.trace.completion
     assert record["reward"] == one.reward and record["steps"][0]["start"] == 8
 
 

@@ -8,8 +8,9 @@ from fractions import Fraction
 from types import MappingProxyType
 from typing import ClassVar
 
-from rairl_lightning.data.demonstrations.base import LeftOut, demonstration_from, kept
+from rairl_lightning.data.demonstrations.base import demonstration_from
 from rairl_lightning.data.demonstrations.folder import FolderSource
+from rairl_lightning.data.demonstrations.left_out import LeftOut, kept
 from rairl_lightning.data.demonstrations.records import Record
 from rairl_lightning.errors import DataError
 from rairl_lightning.text.chat import TAG

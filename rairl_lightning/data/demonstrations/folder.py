@@ -7,7 +7,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar
 
-from rairl_lightning.data.demonstrations.base import DemonstrationSource, LeftOut, Splits, held_out, kept
+from rairl_lightning.data.demonstrations.base import DemonstrationSource, Splits, held_out
+from rairl_lightning.data.demonstrations.left_out import LeftOut, kept
 from rairl_lightning.data.demonstrations.records import READERS, Record, looks_like_hub_id, read_hub, read_records
 from rairl_lightning.errors import DataError
 from rairl_lightning.types import Demonstration

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import ClassVar
 
-from rairl_lightning.data.demonstrations.base import LeftOut, demonstration_from
+from rairl_lightning.data.demonstrations.base import demonstration_from
 from rairl_lightning.data.demonstrations.folder import FolderSource
+from rairl_lightning.data.demonstrations.left_out import LeftOut
 from rairl_lightning.data.demonstrations.questions import question_from
 from rairl_lightning.data.demonstrations.records import Record
 from rairl_lightning.errors import DataError

@@ -94,7 +94,7 @@ def options_of(record: Record) -> tuple[str, ...]:
 
 def _in_order(record: Record, name: str, options: Mapping[str, object]) -> list[object]:
     letters = list(string.ascii_uppercase[: len(options)])
-    if sorted(options) != letters:
+    if not options or sorted(options) != letters:
         raise DataError(
             f"{record.where} has {name} without their letters.",
             expected="a list of texts, A, B, … with their texts, or a line 'A. text' for each",

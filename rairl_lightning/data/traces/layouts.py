@@ -45,6 +45,8 @@ class Tagged(Layout):
 
     def __call__(self, text: str, options: Sequence[str]) -> tuple[str, str | None]:
         """See the class."""
+        if not text.strip():  # says nothing, which is no thought that was cut
+            return text, None
         before, closed, summary = text.partition(THINK_CLOSE)
         thought = before.partition(THINK_OPEN)[2] if THINK_OPEN in before else before
         if ANSWER_OPEN in text or TAG.search(thought) or TAG.search(summary) or (TAG.search(text) and not closed):

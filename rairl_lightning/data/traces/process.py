@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from rairl_lightning.data.demonstrations.base import LeftOut, kept
+from rairl_lightning.data.demonstrations.left_out import LeftOut, kept
 from rairl_lightning.data.demonstrations.records import Record
 from rairl_lightning.data.traces.base import LabelledSteps, StepSource
 from rairl_lightning.data.traces.files import read_where, text_meta
@@ -201,7 +201,7 @@ def _taken(step: Record) -> Record:
     """A step's chosen completion; else the one that a human wrote, which counts as right; else the first."""
     written, chosen = step.values.get("human_completion"), step.values.get("chosen_completion")
     if chosen is None and isinstance(written, Mapping):
-        return Record(step.where, {"rating": 1, **written})
+        return Record(step.where, {**written, "rating": 1 if written.get("rating") is None else written["rating"]})
     completions = step.sequence("completions")
     place = chosen if isinstance(chosen, int) else 0
     completion = completions[place] if 0 <= place < len(completions) else None

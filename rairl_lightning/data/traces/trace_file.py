@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 
-from rairl_lightning.data.demonstrations.base import LeftOut, kept
+from rairl_lightning.data.demonstrations.left_out import LeftOut, kept
 from rairl_lightning.data.demonstrations.questions import PROMPTS, question_from
 from rairl_lightning.data.demonstrations.records import Record
 from rairl_lightning.data.traces.base import SampledQuestion, TraceSource
@@ -121,7 +121,7 @@ class TraceFile(TraceSource):
                 remedy="name the file of the questions in question_files; they are joined by question_id or id",
             )
         fields = question_from(source)
-        key = record.text("question_id") if record.has("question_id") else fields.prompt
+        key = _id(record) if self.question_files or record.has("question_id") else fields.prompt
         if fields.answer is None and "correct" not in record.values:
             source.text("answer")  # raises, with the nearest name
         demonstration = Demonstration(

@@ -17,36 +17,30 @@ BASELINES = ("random", "majority")
 AREA_RESAMPLES = 500
 
 
-def best_of_figures(pool: TracePool, sizes: Sequence[int], seed: int) -> dict[str, Any]:
-    """Every rule at every N, alone and over each of :data:`BASELINES`, in all, by category and as mean of categories.
+def choice_figures(pool: TracePool, sizes: Sequence[int], seed: int) -> tuple[dict[str, Any], dict[str, list[float]]]:
+    """Every rule at every N, and pass@k; an N for which no question has enough traces is left out.
 
     Args:
         pool: Q questions.
-        sizes: the N; one for which no question has enough traces is left out.
+        sizes: the N, which are also the k of pass@k, besides k = 1.
         seed: of subsets and resamples.
 
     Returns:
-        By N: ``all``, ``macro`` and ``categories``, each with ``questions``, ``right``, ``over_random`` and
-        ``over_majority``, and how many questions were ``left_out`` because they have fewer traces.
+        By N: ``all``, ``macro`` (mean of categories) and ``categories``, each with ``questions``, ``right`` and the
+        gains ``over_random`` and ``over_majority`` by rule, and how many questions were ``left_out`` because they
+        have fewer traces. Unbiased pass@k by k, over the questions with at least k traces.
     """
-    figures = {}
-    for n in sizes:
+    best_of, pass_at_k = {}, {}
+    for n in sorted({1, *sizes}):
         values, questions = pool.chosen_right(n, seed)
-        if len(questions):
+        if not len(questions):
+            continue
+        mean, draws = _means(values["oracle"].unsqueeze(1), seed)
+        pass_at_k[str(n)] = _bounds(mean[0], draws[:, 0])
+        if n in sizes:
             categories = [pool.categories[question] for question in questions.tolist()]
-            figures[str(n)] = {"left_out": len(pool) - len(questions), **_sections(values, categories, seed)}
-    return figures
-
-
-def pass_figures(pool: TracePool, sizes: Sequence[int], seed: int) -> dict[str, list[float]]:
-    """Unbiased pass@k by k, over the questions with at least k traces."""
-    figures = {}
-    for k in sizes:
-        values, questions = pool.chosen_right(k, seed)
-        if len(questions):
-            _, draws = _means(values["oracle"][:, None], seed)
-            figures[str(k)] = _bounds(values["oracle"].mean(), draws[:, 0])
-    return figures
+            best_of[str(n)] = {"left_out": len(pool) - len(questions), **_sections(values, categories, seed)}
+    return best_of, pass_at_k
 
 
 def area_figures(pool: TracePool, seed: int) -> dict[str, list[float]]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from rairl_lightning.data.demonstrations.base import normalised_question
 from rairl_lightning.data.traces import SampledQuestion
 from rairl_lightning.evaluation.reranking.rules import Groups, chosen_right
+from rairl_lightning.evaluation.scoring import UNANSWERED
 from rairl_lightning.text.graders import Grade
 
 
@@ -26,12 +27,14 @@ class ScoredQuestion:
         rewards: N pooled rewards by the name of their pooling; NaN where there is none.
         logprobs: N mean log-probabilities of a completion token; NaN where there is none.
         lengths: N completion tokens.
+        problems: of all its traces, of :data:`~rairl_lightning.evaluation.scoring.PROBLEMS`.
     """
 
     sampled: SampledQuestion
     rewards: dict[str, tuple[float, ...]]
     logprobs: tuple[float, ...]
     lengths: tuple[int, ...]
+    problems: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -130,12 +133,12 @@ def oddities(scored: Sequence[ScoredQuestion], pooling: str) -> dict[str, int]:
     """How many questions and traces there are, and how many of them are out of the ordinary."""
     grades = Counter(grade for one in scored for grade in one.sampled.grades)
     right = [[grade is Grade.RIGHT for grade in one.sampled.grades if grade is not Grade.UNKNOWN] for one in scored]
-    texts = [text for one in scored for text in one.sampled.completions]
+    problems = Counter(problem for one in scored for problem in one.problems)
     return {
         "questions": len(scored),
-        "traces": len(texts),
+        "traces": sum(len(one.sampled.completions) for one in scored),
         **{f"traces_{grade.value}": grades[grade] for grade in Grade},
-        "traces_empty": sum(not text.strip() for text in texts),
+        **{f"traces_{problem}": problems[problem] for problem in sorted(problems.keys() - {UNANSWERED})},
         "traces_without_reward": sum(math.isnan(value) for one in scored for value in one.rewards[pooling]),
         "traces_without_logprob": sum(math.isnan(value) for one in scored for value in one.logprobs),
         "questions_without_grade": sum(not group for group in right),

@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
+from rairl_lightning.errors import DataError
 from rairl_lightning.evaluation.calibration import Calibration, Fitted, NoCalibration, reliability
-from rairl_lightning.evaluation.reranking.figures import area_figures, best_of_figures, pass_figures
+from rairl_lightning.evaluation.reranking.figures import area_figures, choice_figures
 from rairl_lightning.evaluation.reranking.partition import (
     Partition,
     chosen_pooling,
@@ -30,7 +31,7 @@ class RerankingReport:
         selection: how much there was to choose and fit on.
         counts: questions and traces reported, and how many are out of the ordinary.
         pass_at_k: unbiased, by k.
-        best_of: by N, see :func:`~rairl_lightning.evaluation.reranking.figures.best_of_figures`.
+        best_of: by N, see :func:`~rairl_lightning.evaluation.reranking.figures.choice_figures`.
         auroc: of the reward against correctness, ``overall`` and ``within_question``.
         calibration: its name and parameters, and the error ``before`` (``σ(reward)``) and ``after`` it.
         rewards: histogram of the finite rewards, ``edges`` and counts of ``right`` and ``wrong`` traces.
@@ -72,12 +73,20 @@ def report_of(
     pooling, measured = chosen_pooling(partition, poolings)
     fitted = fitted_calibration(partition, pooling, calibration)
     pool = pool_of(partition.reported, pooling)
+    if not len(pool):
+        raise DataError(
+            "No trace could be graded, so nothing is known of any choice.",
+            expected="at least one trace that is right, wrong or unanswered",
+            got=f"{sum(len(one.sampled.grades) for one in partition.reported)} traces of unknown grade",
+            remedy="give a grader that can read these answers",
+        )
+    best_of, pass_at_k = choice_figures(pool, sizes, seed)
     report = RerankingReport(
         pooling={"chosen": pooling, "measured": measured},
         selection=selection_facts(partition),
         counts=oddities(partition.reported, pooling),
-        pass_at_k=pass_figures(pool, sorted({1, *sizes}), seed),
-        best_of=best_of_figures(pool, sizes, seed),
+        pass_at_k=pass_at_k,
+        best_of=best_of,
         auroc=area_figures(pool, seed),
         calibration={
             "method": type(calibration).__name__,

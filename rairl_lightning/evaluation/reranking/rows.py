@@ -18,7 +18,8 @@ def reranked_rows(one: ScoredQuestion, pooling: str, fitted: Fitted, use: str) -
 
     Added are ``reward``, ``rank`` in its question (1 is best; equal rewards share a rank, traces without a reward come
     last), ``chosen_by`` (the rules that choose this trace, or its answer, among all of its question's; whoever ties is
-    named), ``probability`` of being right, ``answer``, ``grade`` and ``split`` (``reported`` or ``selection``).
+    named), ``probability`` of being right, ``extracted_answer``, ``grade`` and ``split`` (``reported`` or
+    ``selection``); where the input has a field of such a name, it moves under ``input``.
 
     Args:
         one: a question.
@@ -31,11 +32,10 @@ def reranked_rows(one: ScoredQuestion, pooling: str, fitted: Fitted, use: str) -
     for row, completion in enumerate(one.sampled.completions):
         reward = rewards[row]
         known = math.isfinite(reward)
-        read = one.sampled.records[row] if one.sampled.records else {"prompt": one.sampled.question.prompt}
-        yield {
-            **read,
-            **({} if one.sampled.records else {"completion": completion}),
-            "answer": one.sampled.answers[row],
+        written = {"id": one.sampled.question.id, "prompt": one.sampled.question.prompt, "completion": completion}
+        given = one.sampled.records[row] if one.sampled.records else written
+        ours = {
+            "extracted_answer": one.sampled.answers[row],
             "grade": one.sampled.grades[row].value,
             "reward": reward if known else None,
             "rank": _rank(rewards, row),
@@ -43,6 +43,8 @@ def reranked_rows(one: ScoredQuestion, pooling: str, fitted: Fitted, use: str) -
             "chosen_by": [rule for rule, rows in chosen.items() if row in rows],
             "split": use,
         }
+        hidden = {key: value for key, value in given.items() if key in ours}
+        yield {**given, **ours, **({"input": hidden} if hidden else {})}
 
 
 def _rank(rewards: Sequence[float], row: int) -> int:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor
 
-from rairl_lightning.evaluation.sampling import Answered
 from rairl_lightning.functional.masking import masked_mean
 from rairl_lightning.functional.ranking import auroc, best_of_n, pass_at_k, random_choice
 from rairl_lightning.functional.voting import majority_vote, subsets, weighted_vote
+
+if TYPE_CHECKING:
+    from rairl_lightning.evaluation.sampling import Answered
 
 _ELEMENTS = 2**23  # of the largest tensor of a rule
 
@@ -49,12 +51,12 @@ class Groups:
 
     def split(self, questions: int) -> list[Self]:
         """The same in parts of at most so many questions."""
-        given: dict[str, Any] = {item.name: getattr(self, item.name) for item in fields(self)}
-        starts = range(0, len(self.correct_QG), questions)
-        return [
-            type(self)(**{name: None if value is None else value[at : at + questions] for name, value in given.items()})
-            for at in starts
-        ]
+        return [self._rows(slice(at, at + questions)) for at in range(0, len(self.correct_QG), questions)]
+
+    def _rows(self, rows: slice) -> Self:
+        rewards_QG = None if self.rewards_QG is None else self.rewards_QG[rows]
+        graded = self.correct_QG[rows], self.classes_QG[rows]
+        return type(self)(*graded, self.logprobs_QG[rows], self.lengths_QG[rows], rewards_QG)
 
 
 def chosen_right(groups: Groups, n: int | None = None, seed: int = 0) -> dict[str, Tensor]:

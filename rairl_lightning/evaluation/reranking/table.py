@@ -8,6 +8,8 @@ from rich.markup import escape
 from rairl_lightning.evaluation.reranking.report import RerankingReport
 from rairl_lightning.evaluation.summary import print_rows
 
+WIDTH = 120  # of a file or a pipe, which says nothing of its own
+
 
 def print_report(report: RerankingReport, console: Console | None = None) -> None:
     """Print the figures: per cent, 95 % bootstrap intervals over questions.
@@ -17,6 +19,8 @@ def print_report(report: RerankingReport, console: Console | None = None) -> Non
         console: where to; the terminal by default.
     """
     console = console or Console()
+    if not console.is_terminal:
+        console.width = max(console.width, WIDTH)
     for title, part in (
         ("Right", "right"),
         ("Gain over random", "over_random"),

@@ -1,0 +1,98 @@
+"""Sampled questions through a trained reward and its policy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from rairl_lightning.components.pooling import Pooling
+from rairl_lightning.data.traces import SampledQuestion
+from rairl_lightning.evaluation.long_traces import LongTraces
+from rairl_lightning.evaluation.reranking.pool import ScoredQuestion
+from rairl_lightning.evaluation.scoring import Trace, TraceScore, score_traces
+from rairl_lightning.evaluation.trained import TrainedReward
+from rairl_lightning.functional.batching import token_budget_split
+from rairl_lightning.functional.masking import masked_mean
+from rairl_lightning.types import TokenBatch, TraceIds
+
+WINDOW = 256  # traces read together, so that a batch holds traces of like length
+DIGITS = 6  # beyond these a reward depends on its batch
+
+
+def pooling_name(pooling: Pooling) -> str:
+    """What a report calls it.
+
+    >>> from rairl_lightning.components import Minimum
+    >>> pooling_name(Minimum())
+    'Minimum'
+    """
+    return repr(pooling).removesuffix("()")
+
+
+def score_questions(
+    reward: TrainedReward, questions: Iterable[SampledQuestion], poolings: Sequence[Pooling], long: LongTraces
+) -> Iterator[ScoredQuestion]:
+    """Score every trace once, and pool its rewards in each of the given ways.
+
+    Args:
+        reward: whose policy gives the log-probabilities.
+        questions: read window by window, given back in their order.
+        poolings: at least one.
+        long: what is done with traces longer than the model's context; they have no log-probability in any case.
+    """
+    window: list[SampledQuestion] = []
+    for question in questions:
+        window.append(question)
+        if sum(len(one.completions) for one in window) >= WINDOW:
+            yield from _scored(reward, window, poolings, long)
+            window = []
+    yield from _scored(reward, window, poolings, long)
+
+
+def _scored(
+    reward: TrainedReward, window: Sequence[SampledQuestion], poolings: Sequence[Pooling], long: LongTraces
+) -> Iterator[ScoredQuestion]:
+    traces = [
+        Trace(one.question, completion, one.answers[row], one.grades[row], {})
+        for one in window
+        for row, completion in enumerate(one.completions)
+    ]
+    scores = [score for part in score_traces(reward, traces, long, max(1, len(traces))) for score in part]
+    logprobs = mean_logprobs(reward, [score.ids for score in scores])
+    start = 0
+    for one in window:
+        rows = slice(start, start := start + len(one.completions))
+        yield ScoredQuestion(
+            one,
+            {pooling_name(pooling): tuple(_pooled(score, pooling) for score in scores[rows]) for pooling in poolings},
+            tuple(logprobs[rows]),
+            tuple(len(score.ids.completion_ids) for score in scores[rows]),
+            tuple(problem for score in scores[rows] for problem in score.problems),
+        )
+
+
+def _pooled(score: TraceScore, pooling: Pooling) -> float:
+    if score.reward is None or score.rewards is None:
+        return math.nan
+    rewards_1T, grid_1T = torch.tensor([score.rewards], dtype=torch.float64), torch.tensor([score.grid])
+    return round(float(pooling(rewards_1T, grid_1T, torch.ones_like(grid_1T))), DIGITS)
+
+
+@torch.no_grad()
+def mean_logprobs(reward: TrainedReward, traces: Sequence[TraceIds]) -> list[float]:
+    """The policy's mean log-probability of a completion token; NaN for a trace without any, or beyond its context."""
+    policy = reward.models.policy
+    context = getattr(policy.causal_lm.config, "max_position_embeddings", None) or math.inf
+    found = [math.nan] * len(traces)
+    short = [row for row, trace in enumerate(traces) if trace.completion_ids and len(trace) <= context]
+    lengths = torch.tensor([len(traces[row]) for row in short], dtype=torch.int64)
+    for rows in token_budget_split(lengths, reward.max_tokens):
+        own = [short[row] for row in rows.tolist()]
+        tokens = TokenBatch.from_traces([traces[row] for row in own], reward.codec.pad_id).to(policy.device)
+        values_N: Tensor = masked_mean(policy.score(tokens, reward.max_tokens).logprobs, tokens.completion_mask, dim=1)
+        for row, value in zip(own, values_N.tolist(), strict=True):
+            found[row] = round(value, DIGITS)
+    return found
