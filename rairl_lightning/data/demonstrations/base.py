@@ -4,13 +4,15 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Self, TypeVar
 
 from rairl_lightning.data.demonstrations.records import Record
 from rairl_lightning.errors import ConfigError, DataError
 from rairl_lightning.text.chat import TAG
 from rairl_lightning.text.graders import Exact, Grader
 from rairl_lightning.types import Demonstration
+
+Asked = TypeVar("Asked")
 
 
 @dataclass(frozen=True)
@@ -154,8 +156,8 @@ def held_out(
 
 
 def hold_out(
-    items: Sequence[Kept], fraction: float, prompt: Callable[[Kept], str]
-) -> tuple[tuple[Kept, ...], tuple[Kept, ...]]:
+    items: Sequence[Asked], fraction: float, prompt: Callable[[Asked], str]
+) -> tuple[tuple[Asked, ...], tuple[Asked, ...]]:
     """Hold a fraction of the questions out, by a hash of the question alone.
 
     A question is held out if its hash, uniform in [0, 1), is below ``fraction``: it stays on its side when rows are
