@@ -110,8 +110,8 @@ def localise(  # noqa: PLR0913  one argument, one option
         plugins=plugins,
         max_tokens=max_tokens,
     )
-    made_by = {"origin": trained.origin, "fingerprint": trained.fingerprint, "reader": repr(trained.reader)}
-    summary: dict[str, Any] = {"reward": made_by, "seed": seed, "commit": commit(), "limit": limit}
+    made_by = {"reward_from": reward, "fingerprint": trained.fingerprint, "reader": repr(trained.reader)}
+    summary: dict[str, Any] = {**made_by, "seed": seed, "commit": commit(), "limit": limit}
     if demonstrations is not None:
         kinds = EVERY_KIND if perturbations is None else tuple(perturbations)
         settings: dict[str, int] = {"copies": copies, "every": interval, "seed": seed}

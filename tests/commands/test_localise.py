@@ -47,8 +47,8 @@ def test_both_protocols_write_all_their_files(
     pictures = {f"{name}.{kind}" for name in ("hit_at_1", "thresholds", "offsets") for kind in ("png", "csv")}
     assert {file.name for file in folder.iterdir()} == {"summary.json", "corrupted.jsonl", "labelled.jsonl", *pictures}
     summary = strict(folder / "summary.json")
-    assert summary["reward"]["origin"] == str(run) and "Dense" in summary["reward"]["reader"]
-    assert summary["commit"] and summary["seed"] == 3 and len(summary["reward"]["fingerprint"]) == 16
+    assert summary["reward_from"] == str(run) and "Dense" in summary["reader"]
+    assert summary["commit"] and summary["seed"] == 3 and len(summary["fingerprint"]) == 16
     pairs, marked = summary["perturbed"], summary["natural"]
     assert (pairs["split"], pairs["copies"], pairs["every"]) == ("test", 2, 4) and "Gates" in pairs["data"]
     assert pairs["traces"] == len(rows(folder / "corrupted.jsonl")) == 8 and pairs["counts"]["demonstrations"] == 4

@@ -150,6 +150,6 @@ def test_thousands_of_solutions_take_a_moment(generator):
     scores = torch.randn(5000, 12, generator=generator)
     steps = torch.ones(5000, 12, dtype=torch.bool)
     labels = torch.randint(-1, 12, (5000,), generator=generator)
-    start = time.perf_counter()
+    start = time.process_time()
     fit_threshold(*right_thresholds(scores, steps, labels), labels >= 0)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1

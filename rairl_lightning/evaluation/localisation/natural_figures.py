@@ -61,23 +61,27 @@ def threshold_free(solutions: ScoredSteps, resamples: Resamples) -> dict[str, di
     Returns:
         ``lowest_step``: Hit@1 of the lowest score on erroneous solutions. ``auroc_steps``: of steps before the first
         wrong one, and of all steps of correct solutions, against the wrong one and those after it. ``auroc_solutions``:
-        of correct against erroneous solutions by their lowest step. A solution with a score that is not finite is a
-        miss of the first, and left out of the others.
+        of correct against erroneous solutions by their lowest step. ``random`` is exact: a step at random, and a half.
+        A solution with a score that is not finite is a miss of the first, and left out of the others.
     """
     labels_N, steps_NK = solutions.labels_N, solutions.steps_NK
     wrong_N = labels_N >= 0
     before_NK = (torch.arange(steps_NK.shape[1]) < labels_N.unsqueeze(1)) | ~wrong_N.unsqueeze(1)
-    hits_NM = torch.zeros(len(labels_N), len(solutions.scores), dtype=torch.float64)
+    hits = {}
     areas: dict[str, dict[str, Bounds]] = {"auroc_steps": {}, "auroc_solutions": {}}
-    for column, (method, scores_NK) in enumerate(solutions.scores.items()):
-        hits_NM[wrong_N, column] = lowest_step_hits(scores_NK[wrong_N], steps_NK[wrong_N], labels_N[wrong_N])
+    for method, scores_NK in solutions.scores.items():
+        hits[method] = torch.zeros(len(labels_N), dtype=torch.float64)
+        hits[method][wrong_N] = lowest_step_hits(scores_NK[wrong_N], steps_NK[wrong_N], labels_N[wrong_N])
         kept_N1 = ~solutions.broken(method).unsqueeze(1)
         least_N1 = scores_NK.masked_fill(~steps_NK, torch.inf).amin(dim=1, keepdim=True)
         areas["auroc_steps"][method] = resamples.area(scores_NK, before_NK, steps_NK & kept_N1)
         areas["auroc_solutions"][method] = resamples.area(least_N1, ~wrong_N.unsqueeze(1), kept_N1)
-    values_M, draws_RM = resamples.ratios(hits_NM, wrong_N.unsqueeze(1).expand_as(hits_NM))
-    lowest = {method: bounds(values_M[column], draws_RM[:, column]) for column, method in enumerate(solutions.scores)}
-    return {"lowest_step": lowest, **areas}
+    hits["random"] = wrong_N / steps_NK.sum(dim=1)
+    values_M, draws_RM = resamples.ratios(
+        torch.stack(list(hits.values()), dim=1), wrong_N[:, None].expand(-1, len(hits))
+    )
+    lowest = {method: bounds(values_M[column], draws_RM[:, column]) for column, method in enumerate(hits)}
+    return {"lowest_step": lowest, **{name: {**own, "random": [0.5] * 3} for name, own in areas.items()}}
 
 
 def _with_f1(accuracies: Tensor) -> Tensor:

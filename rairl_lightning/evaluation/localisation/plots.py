@@ -83,5 +83,6 @@ def draw_offsets(axes: Axes, rows: Sequence[Row]) -> None:
     """Histogram; 0 is right."""
     places, heights = [row["predicted_minus_true"] for row in rows], [row["solutions"] for row in rows]
     axes.bar(places, heights, color=[BLUE if place == 0 else GREY for place in places])
+    axes.locator_params(axis="x", integer=True)
     axes.set(xlabel="predicted less true first wrong step", ylabel="erroneous solutions")
     axes.set_title("How far off the predicted step is", fontsize="medium")

@@ -51,6 +51,8 @@ def print_solutions(report: Figures, console: Console) -> None:
         for columns in (predicted, free):
             rows = {m: {column: part[column][m] for column in columns} for m in part[columns[0]]}
             _print(console, title, columns, rows)
+    gains = {method: {"gain": gain} for method, gain in report["all"]["f1_gain"].items()}
+    _print(console, "F1: reward less", ("gain",), gains)
     thresholds = {name: " and ".join(f"{at:.3g}" for at in pair) for name, pair in report["thresholds"].items()}
     console.print("thresholds: " + "   ".join(f"{name} {text}" for name, text in thresholds.items()), highlight=False)
     _print_counts(console, report["counts"])

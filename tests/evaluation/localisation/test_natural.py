@@ -116,6 +116,9 @@ def test_constants_by_hand_and_by_simulation() -> None:
         share = sum(rng.randrange(-1, steps) == label for _ in range(4000)) / 4000
         assert share == pytest.approx(expected, abs=0.03)
     assert hits["random"].tolist() == [1 / 4, 1 / 2, 1 / 2, 1 / 4]
+    found = figures(solutions)
+    assert found["lowest_step"]["random"][0] == pytest.approx((1 / 3 + 1 + 1 / 3) / 3, abs=1e-4), "of erroneous ones"
+    assert found["auroc_steps"]["random"] == [0.5] * 3
 
 
 def test_areas_agree_with_the_library() -> None:

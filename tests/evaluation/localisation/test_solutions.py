@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rairl_lightning.data.traces import ProcessSteps
 from rairl_lightning.data.traces.base import LabelledSteps
 from rairl_lightning.evaluation.localisation.solutions import rendered_steps, span_columns, step_traces
 from rairl_lightning.models import BackboneSpec
@@ -101,3 +102,20 @@ def test_columns_follow_the_padding(codec: TraceCodec, side: str) -> None:
         for step, (first, last) in enumerate(one.tokens):
             a, b = spans[row, step].tolist()
             assert tokens.input_ids[row, a : b + 1].tolist() == list(one.trace.completion_ids[first : last + 1])
+
+
+REAL = Path(__file__).resolve().parents[4] / "shared" / "data" / "process" / "processbench_gsm8k.jsonl"
+
+
+@pytest.mark.skipif(not REAL.is_file(), reason=f"real ProcessBench is not at {REAL}")
+def test_real_solutions_are_read() -> None:
+    """The small tokenizer knows no character outside of ASCII; all else is read, with the steps where they stand."""
+    codec = TraceCodec(load_tokenizer(BackboneSpec("builtin:dials")))
+    solutions = ProcessSteps(str(REAL)).solutions()
+    plain = [one for one in solutions if all(text.isascii() for text in (*one.steps, one.answer or ""))]
+    traces, left_out = step_traces(solutions, codec)
+    assert len(solutions) == 183 and len(plain) > 120
+    assert [one.solution.id for one in traces] == [one.id for one in plain]
+    assert left_out == {"text the tokenizer cannot hold": len(solutions) - len(plain)}
+    for one in traces:
+        assert [one.text[a:b] for a, b in one.characters] == [step.strip() for step in one.solution.steps]
