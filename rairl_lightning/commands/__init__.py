@@ -7,6 +7,7 @@ there. A new command is a module and a line in :data:`COMMANDS`.
 COMMANDS: dict[str, str] = {
     "rerank": "choose among N traces of a question by a trained reward, beside every other way to choose",
     "score": "what a trained reward says of every trace of a file: trace, steps, tokens",
+    "localise": "where traces first go wrong, according to a trained reward, and how often it is right",
     "inspect": "one trace in the terminal, token by token, in the colours of its reward",
 }
 """Commands in the order of the help, and what each does, in one line."""

@@ -74,6 +74,7 @@ from rairl_lightning.components.reader import RewardReader
 from rairl_lightning.components.rewards import ClippedLogit
 from rairl_lightning.components.schedules import Constant, CosineWithWarmup, Schedule
 from rairl_lightning.components.segment_logprobs import LogprobTerm, MeanLogprob, NoLogprob, SummedLogprob
+from rairl_lightning.components.step_scores import LastToken, StepDrop, StepMean, StepMinimum, StepScore
 from rairl_lightning.components.verifiers import AnswerAndFormat, Verifier
 
 __all__ = [
@@ -114,6 +115,7 @@ __all__ = [
     "KLInReward",
     "Labelling",
     "Last",
+    "LastToken",
     "LeaveOneOut",
     "LengthNormalisation",
     "Level",
@@ -154,6 +156,10 @@ __all__ = [
     "SingleHead",
     "Sparse",
     "Step",
+    "StepDrop",
+    "StepMean",
+    "StepMinimum",
+    "StepScore",
     "SummedLogprob",
     "TokenMean",
     "TokenWeighted",

@@ -32,6 +32,15 @@ from rairl_lightning.functional.discriminator import (
     smoothed_bce,
 )
 from rairl_lightning.functional.divergence import kl_k1, kl_k2, kl_k3
+from rairl_lightning.functional.first_error import (
+    accuracy_curve,
+    broken_rows,
+    first_below,
+    fit_threshold,
+    harmonic_mean,
+    lowest_step_hits,
+    right_thresholds,
+)
 from rairl_lightning.functional.gradient_penalty import (
     aligned_completions,
     directional_squares,
@@ -49,6 +58,8 @@ from rairl_lightning.functional.localisation import (
     hits,
     interval_target,
     largest_drop,
+    nearby,
+    score_drops,
     span_tokens,
     step_target,
 )
@@ -74,11 +85,13 @@ from rairl_lightning.functional.ranking import (
     random_choice,
     resampled_auroc,
 )
+from rairl_lightning.functional.retrieval import average_precision, greatest_of_units, reciprocal_rank
 from rairl_lightning.functional.returns import discounted_to_go, group_centred, group_spread, leave_one_out
 from rairl_lightning.functional.rewards import logit_to_reward
 from rairl_lightning.functional.segments import previous_point, segment_change, segment_mean, segment_sum
 from rairl_lightning.functional.separation import Separation, bounded_auroc, clustered_variance, score_bound
 from rairl_lightning.functional.shaping import segment_shaping
+from rairl_lightning.functional.step_scores import step_change, step_last, step_mean, step_minimum
 from rairl_lightning.functional.surrogates import Surrogate, clipped_surrogate, sequence_surrogate, truncated_surrogate
 from rairl_lightning.functional.voting import majority_vote, subsets, weighted_vote, winning_votes
 
@@ -87,15 +100,18 @@ __all__ = [
     "Separation",
     "Surrogate",
     "TokenStatistics",
+    "accuracy_curve",
     "aligned_completions",
     "answer_classes",
     "auroc",
+    "average_precision",
     "backfill",
     "bernoulli_entropy",
     "best_index",
     "best_of_n",
     "bootstrap_interval",
     "bounded_auroc",
+    "broken_rows",
     "chance",
     "class_shares",
     "clipped_surrogate",
@@ -105,15 +121,19 @@ __all__ = [
     "discounted_to_go",
     "discriminator_statistics",
     "expected_calibration_error",
+    "first_below",
     "fit_temperature",
+    "fit_threshold",
     "gap_statistics",
     "gathered_logprobs",
+    "greatest_of_units",
     "group_centred",
     "group_normalised",
     "group_normalised_advantages",
     "group_spread",
     "grouped_auroc",
     "grouped_wins",
+    "harmonic_mean",
     "hinge_losses",
     "hits",
     "interval_target",
@@ -127,11 +147,13 @@ __all__ = [
     "log_product",
     "logistic_scores",
     "logit_to_reward",
+    "lowest_step_hits",
     "lowest_value",
     "majority_vote",
     "masked_mean",
     "masked_sum",
     "mixed_embeddings",
+    "nearby",
     "next_point",
     "norm_from_squares",
     "opposite_rows",
@@ -146,15 +168,18 @@ __all__ = [
     "percentile_interval",
     "previous_point",
     "random_choice",
+    "reciprocal_rank",
     "reliability_sums",
     "resampled_auroc",
     "resampled_counts",
     "resampled_means",
     "reward_grid",
     "ridge_logistic",
+    "right_thresholds",
     "row_noise",
     "row_shares",
     "score_bound",
+    "score_drops",
     "segment_change",
     "segment_ids",
     "segment_mean",
@@ -165,6 +190,10 @@ __all__ = [
     "span_tokens",
     "split_groups",
     "squared_gradients",
+    "step_change",
+    "step_last",
+    "step_mean",
+    "step_minimum",
     "step_target",
     "subsets",
     "surrogate_objective",

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from rairl_lightning.errors import DataError
-from rairl_lightning.functional._checks import check_same_shape
+from rairl_lightning.functional._checks import check_number, check_same_shape
 from rairl_lightning.functional.grid import reward_grid, segment_ids
 from rairl_lightning.functional.masking import masked_mean
+from rairl_lightning.functional.segments import previous_point
 
 
 def largest_drop(scores: Tensor, grid: Tensor, completion_mask: Tensor, baseline: float | Tensor = 0.0) -> Tensor:
@@ -40,19 +41,40 @@ def largest_drop(scores: Tensor, grid: Tensor, completion_mask: Tensor, baseline
     >>> largest_drop(scores, everywhere, everywhere)
     tensor([2])
     """
-    points, flat = _points(scores, grid, completion_mask)
-    columns = torch.arange(scores.shape[1], device=scores.device).expand_as(points)
-    latest = columns.masked_fill(~points, -1).cummax(dim=1).values
-    before = torch.cat([torch.full_like(latest[:, :1], -1), latest[:, :-1]], dim=1)
-    first = torch.as_tensor(baseline, dtype=scores.dtype, device=scores.device).reshape(-1, 1).expand_as(scores)
-    previous = torch.where(before >= 0, scores.gather(1, before.clamp(min=0)), first)
-    drops = (previous - scores).masked_fill(~points, -torch.inf)
-    deepest, column = drops.max(dim=1)
+    flat = _flat(scores, grid, completion_mask)
+    deepest, column = score_drops(scores, grid, completion_mask, baseline).max(dim=1)
     return column.masked_fill(flat | (deepest <= 0), -1)
 
 
-def _points(scores: Tensor, grid: Tensor, completion_mask: Tensor) -> tuple[Tensor, Tensor]:
-    """The grid within the completion, and the rows in which the score is the same at all its points."""
+def score_drops(scores: Tensor, grid: Tensor, completion_mask: Tensor, baseline: float | Tensor = 0.0) -> Tensor:
+    """How far the score of each grid point fell below the one before it: ``s_{k-1} - s_k``, ``s_{-1} = baseline``.
+
+    Args:
+        scores: ``[N, T]``; what lies off the grid is never read.
+        grid: ``[N, T]`` bool.
+        completion_mask: ``[N, T]`` bool.
+        baseline: score before the first grid point, one number or ``[N]``.
+
+    Returns:
+        ``[N, T]``; -inf off the grid.
+
+    Raises:
+        DataError: the shapes differ.
+
+    >>> everywhere = torch.ones(1, 3, dtype=torch.bool)
+    >>> score_drops(torch.tensor([[1.0, -2.0, -1.0]]), everywhere, everywhere)
+    tensor([[-1.,  3., -1.]])
+    """
+    check_same_shape(scores=scores, grid=grid, completion_mask=completion_mask)
+    points = grid & completion_mask
+    before = previous_point(points)
+    first = torch.as_tensor(baseline, dtype=scores.dtype, device=scores.device).reshape(-1, 1).expand_as(scores)
+    previous = torch.where(before >= 0, scores.gather(1, before.clamp(min=0)), first)
+    return (previous - scores).masked_fill(~points, -torch.inf)
+
+
+def _flat(scores: Tensor, grid: Tensor, completion_mask: Tensor) -> Tensor:
+    """The rows in which the score is the same at all points of the grid."""
     check_same_shape(scores=scores, grid=grid, completion_mask=completion_mask)
     points = grid & completion_mask
     broken = ~scores.isfinite() & points
@@ -60,7 +82,7 @@ def _points(scores: Tensor, grid: Tensor, completion_mask: Tensor) -> tuple[Tens
         raise DataError("A score on the grid is not finite.", expected="numbers", got=f"{int(broken.sum())} NaN or inf")
     highest = scores.masked_fill(~points, -torch.inf).amax(dim=1)
     lowest = scores.masked_fill(~points, torch.inf).amin(dim=1)
-    return points, highest <= lowest
+    return highest <= lowest
 
 
 def span_tokens(char_offsets: Tensor, completion_mask: Tensor, spans: Tensor) -> Tensor:
@@ -102,7 +124,7 @@ def interval_target(tokens: Tensor, completion_mask: Tensor, every: int) -> Tens
         ConfigError: ``every`` is below 1.
         DataError: the shapes differ.
     """
-    return _widened(tokens, segment_ids(reward_grid(completion_mask, every=every), completion_mask))
+    return nearby(tokens, segment_ids(reward_grid(completion_mask, every=every), completion_mask))
 
 
 def step_target(tokens: Tensor, completion_mask: Tensor, step_ends: Tensor) -> Tensor:
@@ -119,15 +141,35 @@ def step_target(tokens: Tensor, completion_mask: Tensor, step_ends: Tensor) -> T
     Raises:
         DataError: the shapes differ.
     """
-    return _widened(tokens, segment_ids(reward_grid(completion_mask, ends=step_ends), completion_mask))
+    return nearby(tokens, segment_ids(reward_grid(completion_mask, ends=step_ends), completion_mask))
 
 
-def _widened(tokens: Tensor, segments: Tensor) -> Tensor:
+def nearby(tokens: Tensor, segments: Tensor, within: int = 0) -> Tensor:
+    """All tokens of the segments that the token target touches, and of those at most ``within`` segments away.
+
+    Args:
+        tokens: ``[N, T]`` bool from :func:`span_tokens`.
+        segments: ``[N, T]`` int64 from :func:`~rairl_lightning.functional.grid.segment_ids`: never falling along the
+            completion, -1 outside it. Of a dense grid each token is a segment.
+        within: >= 0, in segments.
+
+    Returns:
+        ``[N, T]`` bool.
+
+    Raises:
+        ConfigError: ``within`` is negative.
+        DataError: the shapes differ.
+
+    >>> nearby(torch.tensor([[False, True, False, False, False]]), torch.tensor([[0, 0, 1, 1, 2]]), within=1).int()
+    tensor([[1, 1, 1, 1, 0]], dtype=torch.int32)
+    """
     check_same_shape(segments=segments, tokens=tokens)
+    check_number("within", within, at_least=0)
     inside = segments >= 0
-    index = segments.clamp(min=0)
-    touched = torch.zeros_like(segments).scatter_add(1, index, (tokens & inside).long())
-    return inside & (touched.gather(1, index) > 0)
+    touched, far = tokens & inside, segments.shape[1] + within + 1
+    before = segments.masked_fill(~touched, -far).cummax(dim=1).values
+    after = segments.masked_fill(~touched, 2 * far).flip(1).cummin(dim=1).values.flip(1)
+    return inside & ((segments - before <= within) | (after - segments <= within))
 
 
 def hits(predicted: Tensor, target: Tensor) -> Tensor:

@@ -14,6 +14,8 @@ from torch import Tensor
 from rairl_lightning.errors import DataError
 from rairl_lightning.functional._checks import check_same_shape
 
+_BLOCK = 2**18  # weights of resampled traces that are held at once
+
 
 def pass_at_k(n: int, c: Tensor | int, k: int) -> Tensor:
     """Unbiased probability that one of k samples is right.
@@ -244,15 +246,15 @@ def resampled_auroc(scores_M: Tensor, labels_M: Tensor, counts_RQ: Tensor, quest
     check_same_shape(scores=scores_M, labels=labels_M, questions=questions_M)
     _check_scores(scores_M)
     values, run_M = scores_M.unique(return_inverse=True)
+    sides = [(questions_M[side], run_M[side]) for side in (labels_M, ~labels_M)]
     areas = []
-    for counts_Q in counts_RQ.double():
-        weights_M = counts_Q[questions_M]
-        zero = weights_M.new_zeros(len(values))
-        positive = zero.index_add(0, run_M[labels_M], weights_M[labels_M])
-        negative = zero.index_add(0, run_M[~labels_M], weights_M[~labels_M])
-        below = negative.cumsum(0) - negative
-        areas.append((positive * (below + negative / 2)).sum() / (positive.sum() * negative.sum()))
-    return torch.stack(areas) if areas else scores_M.new_zeros(0, dtype=torch.float64)
+    for counts_rQ in counts_RQ.split(max(1, _BLOCK // max(1, len(scores_M)))):
+        zero = torch.zeros(len(counts_rQ), len(values), dtype=torch.float64)
+        weights = [(counts_rQ[:, question].double(), run.expand(len(counts_rQ), -1)) for question, run in sides]
+        positive, negative = (zero.scatter_add(1, run, weight) for weight, run in weights)
+        below = negative.cumsum(dim=1) - negative
+        areas.append((positive * (below + negative / 2)).sum(dim=1) / (positive.sum(dim=1) * negative.sum(dim=1)))
+    return torch.cat(areas) if areas else scores_M.new_zeros(0, dtype=torch.float64)
 
 
 def _check_scores(scores: Tensor) -> None:

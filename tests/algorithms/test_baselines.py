@@ -278,8 +278,8 @@ def test_an_interrupt_leaves_a_checkpoint(base: Path, tmp_path: Path, make: Make
 
 RULES = {"majority", "logprob", "shortest", "random", "oracle"}
 OF_TWO = {f"{rule}@2" for rule in RULES - {"random"}}
-LEVELS = ("token", "interval", "step")
-METHODS = {f"{method}_{level}" for method in ("logprob_drop", "chance") for level in LEVELS}
+FIGURES = ("token", "within_7", "interval", "step", "mrr")
+METHODS = {f"{method}_{figure}" for method in ("logprob_drop", "chance") for figure in FIGURES}
 
 
 def evaluations() -> list[Callback]:

@@ -26,9 +26,8 @@ from rairl_lightning.text.graders import Exact, Grade, Grader, Question
 CHOICES = ("reward", "weighted", "majority", "logprob", "shortest", "oracle")
 GAIN = ("reward_gain", "reward_gain_low", "reward_gain_high")
 RULES = (*CHOICES, *(f"{rule}@2" for rule in CHOICES), "random", *GAIN, "auroc")
-HITS = [
-    f"{method}_{level}" for method in ("reward", "logprob_drop", "chance") for level in ("token", "interval", "step")
-]
+FIGURES = ("token", "within_7", "interval", "step", "mrr")
+HITS = [f"{method}_{figure}" for method in ("reward", "logprob_drop", "chance") for figure in FIGURES]
 
 
 def fit(base: Path, folder: Path, *callbacks: Callback, data: Any = None, **settings: Any) -> Any:

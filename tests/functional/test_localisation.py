@@ -2,13 +2,16 @@ import pytest
 import reference_localisation as reference
 import torch
 
-from rairl_lightning.errors import DataError
+from rairl_lightning.errors import ConfigError, DataError
 from rairl_lightning.functional import (
     chance,
     hits,
     interval_target,
     largest_drop,
+    nearby,
     reward_grid,
+    score_drops,
+    segment_ids,
     span_tokens,
     step_target,
 )
@@ -82,6 +85,34 @@ def test_targets_and_chance_agree_with_the_loop(texts, side):
             assert set(level[n].nonzero().flatten().tolist()) == columns
             assert chance(level, mask)[n].item() == pytest.approx(len(columns) / int(mask[n].sum()))
     assert levels[1].sum() > tokens.sum() and levels[2].sum() > tokens.sum()  # control: the levels do differ
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize(("every", "within"), [(1, 0), (1, 7), (1, 2), (4, 0), (4, 1)])
+def test_what_is_near_agrees_with_the_loop(texts, side, every, within):
+    mask, offsets, spans, _ = texts(side)
+    tokens, segments = span_tokens(offsets, mask, spans), segment_ids(reward_grid(mask, every=every), mask)
+    ours = nearby(tokens, segments, within)
+    expected = [reference.near(t, s, within) for t, s in zip(tokens.tolist(), segments.tolist(), strict=True)]
+    assert [set(row.nonzero().flatten().tolist()) for row in ours] == expected
+    assert not torch.equal(nearby(tokens, segments, within + 1), ours)  # control
+
+
+def test_a_negative_distance_is_refused():
+    with pytest.raises(ConfigError, match="within"):
+        nearby(torch.ones(1, 2, dtype=torch.bool), torch.zeros(1, 2, dtype=torch.int64), -1)
+
+
+@pytest.mark.parametrize("baseline", [0.0, 2.0])
+def test_drops_agree_with_the_loop(ragged, generator, baseline):
+    mask = ragged(rows=20)
+    scores, grid = torch.randn(mask.shape, generator=generator).double(), reward_grid(mask, every=3)
+    ours = score_drops(scores, grid, mask, baseline)
+    for n in range(20):
+        expected = reference.drops(scores[n].tolist(), grid[n].numpy(), baseline)
+        assert {t: ours[n, t].item() for t in expected} == pytest.approx(expected)
+    assert bool((ours[~grid] == -torch.inf).all())
+    assert not torch.equal(score_drops(-scores, grid, mask, baseline), ours)  # control
 
 
 def test_level_reductions(texts):

@@ -30,10 +30,17 @@ REFERENCES = {
     f"{FUNCTIONAL}localisation.py::test_targets_and_chance_agree_with_the_loop": (
         "span_tokens interval_target step_target chance"
     ),
+    f"{FUNCTIONAL}localisation.py::test_what_is_near_agrees_with_the_loop": "nearby",
+    f"{FUNCTIONAL}localisation.py::test_drops_agree_with_the_loop": "score_drops",
+    f"{FUNCTIONAL}first_error.py::test_the_fit_agrees_with_brute_force": "fit_threshold right_thresholds first_below",
     f"{FUNCTIONAL}logistic.py::test_the_coefficients_are_the_librarys": "ridge_logistic",
     f"{FUNCTIONAL}logprobs.py::test_agrees_with_the_equations": "gathered_logprobs",
     f"{FUNCTIONAL}ranking.py::test_pass_at_k_agrees_with_enumeration": "pass_at_k",
     f"{FUNCTIONAL}ranking.py::test_best_of_n_agrees_with_enumeration": "best_of_n",
+    f"{FUNCTIONAL}retrieval.py::test_ranked_units_agree_with_the_orders_and_the_library": (
+        "reciprocal_rank average_precision"
+    ),
+    f"{FUNCTIONAL}retrieval.py::test_units_hold_their_greatest": "greatest_of_units",
     f"{FUNCTIONAL}ranking.py::test_wins_agree_with_the_loop": "grouped_wins",
     f"{FUNCTIONAL}ranking.py::test_resampled_areas_agree_with_repeated_traces": "resampled_auroc",
     f"{FUNCTIONAL}voting.py::test_votes_of_n_agree_with_enumeration": "weighted_vote majority_vote subsets",
@@ -45,6 +52,7 @@ REFERENCES = {
     f"{FUNCTIONAL}separation.py::test_the_variance_is_the_references": "clustered_variance",
     f"{FUNCTIONAL}separation.py::test_the_score_bound_solves_its_equation": "score_bound",
     f"{FUNCTIONAL}shaping.py::test_agrees_with_the_equation": "segment_shaping",
+    f"{FUNCTIONAL}step_scores.py::test_scores_agree_with_their_words": "LastToken StepMean StepMinimum StepDrop",
     f"{COMPONENTS}advantage_equations.py::test_scaled_advantages_agree_with_the_equations": (
         "GroupCentred LeaveOneOut RewardToGo NoScaling GroupScaling BatchScaling"
     ),
@@ -103,6 +111,9 @@ REDUCTIONS = {
         "token_budget_split paired_budget_split local_rivals"
     ),
     f"{FUNCTIONAL}equations.py::test_labels_agree_with_their_words": "AnswerAgreement ExpertsOnly",
+    f"{FUNCTIONAL}first_error.py::test_the_curve_is_the_accuracy_of_each_threshold": "accuracy_curve harmonic_mean",
+    f"{FUNCTIONAL}first_error.py::test_a_score_that_is_not_finite_predicts_nothing": "broken_rows lowest_step_hits",
+    f"{FUNCTIONAL}step_scores.py::test_functions_are_the_components": ("step_last step_mean step_minimum step_change"),
     f"{FUNCTIONAL}logistic.py::test_a_row_is_scored_by_a_fit_that_has_not_seen_its_fold": "logistic_scores",
     f"{FUNCTIONAL}separation.py::test_repeating_a_trace_proves_nothing": "bounded_auroc",
     f"{COMPONENTS}constants.py::test_the_cosine_agrees_with_its_equation": "CosineWithWarmup",

@@ -47,7 +47,27 @@ from rairl_lightning.text.perturbations.clinical import DirectionFlip, Negation,
 from rairl_lightning.text.perturbations.options import SwappedOption
 from rairl_lightning.text.perturbations.structure import BorrowedStep, DroppedStep, ReorderedSteps
 
+EVERY_KIND: tuple[Perturbation, ...] = (
+    CarriedSlip(),
+    WrongOperand(),
+    StrayOperand(),
+    OperatorFlip(),
+    NumberCorruption(),
+    SwappedOperands(),
+    SwappedQuantities(),
+    NudgedAnswer(),
+    DroppedStep(),
+    ReorderedSteps(),
+    BorrowedStep(),
+    WrongEntity(),
+    DirectionFlip(),
+    Negation(),
+    SwappedOption(),
+)
+"""Each with its defaults; one that does not apply to a trace gives way to another."""
+
 __all__ = [
+    "EVERY_KIND",
     "Attempt",
     "BorrowedStep",
     "CarriedSlip",
