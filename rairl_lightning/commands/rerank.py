@@ -113,10 +113,10 @@ def rerank(  # noqa: PLR0913  one argument, one option
         partition = Partition.by_hash(reported, selection_fraction if fits else 0)
     report, fitted = report_of(partition, [pooling_name(one) for one in pools], calibration, sizes, seed)
     origin = {
-        "reward_path": reward,
-        "reward": trained.fingerprint,
+        "reward_from": reward,
+        "fingerprint": trained.fingerprint,
         "reader": repr(trained.reader),
-        "policy_path": policy or reward,
+        "policy_from": policy or reward,
         "traces_from": repr(traces),
         "selection_from": repr(selection)
         if selection is not None

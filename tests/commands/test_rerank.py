@@ -89,7 +89,7 @@ def test_files_figures_and_table(
     assert set(found["best_of"]) == {"2", "4"}
     four = found["best_of"]["4"]["all"]["right"]
     assert four["random"][0] == four["majority"][0] == 0.5 and four["oracle"] == [1, 1, 1]
-    assert found["reward_path"] and found["commit"] and found["seed"] == 0 and "TraceFile" in found["traces_from"]
+    assert found["reward_from"] and found["commit"] and found["seed"] == 0 and "TraceFile" in found["traces_from"]
     assert found["calibration"]["method"] == "Temperature" and found["calibration"]["parameters"]["temperature"] > 0
     written = rows(out / "reranked.jsonl")
     assert len(written) == 12 * 4 + 4 and {row["split"] for row in written} == {"reported", "selection"}
@@ -199,7 +199,7 @@ def test_another_policy_or_seed_answers_differently(rerank: Rerank, run: Path, t
         assert rerank(*plain, *policy, out=out) == 0
     own, same, other, seed = ((tmp_path / out / "traces.jsonl").read_text() for out in policies)
     assert own == same and len({own, other, seed}) == 3
-    assert len({summary(tmp_path / out)["reward"] for out in policies}) == 1, "the reward is the same"
+    assert len({summary(tmp_path / out)["fingerprint"] for out in policies}) == 1, "the reward is the same"
     assert not (tmp_path / "own" / "selection.jsonl").exists(), "nothing is fitted"
     (tmp_path / "other" / "reward.json").write_text(json.dumps({"base": "another"}))
     assert rerank(*plain, f"--policy={tmp_path}/other", out="x") == CheckpointError.exit_code
