@@ -103,7 +103,7 @@ def draw_reliability(axes: Axes, rows: Sequence[Row]) -> None:
             # A percentile interval may end a rounding step inside of its estimate.
             below = [max(0.0, row["right"] - row["right_low"]) for row in own]
             above = [max(0.0, row["right_high"] - row["right"]) for row in own]
-            axes.errorbar(x, y, yerr=[below, above], color=colour, linewidth=1, elinewidth=0.8, capsize=2)
+            axes.errorbar(x, y, yerr=[below, above], color=colour, linestyle="none", elinewidth=0.8, capsize=2)
             sizes = [12 + 80 * row["traces"] / most for row in own]
             axes.scatter(x, y, s=sizes, color=colour, marker=marker, label=f"{when} calibration")
     axes.set(xlabel="probability of being right", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1))

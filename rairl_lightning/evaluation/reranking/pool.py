@@ -145,15 +145,18 @@ def oddities(scored: Sequence[ScoredQuestion], pooling: str) -> dict[str, int]:
         "questions_with_one_trace": sum(len(group) == 1 for group in right),
         "questions_all_right": sum(bool(group) and all(group) for group in right),
         "questions_all_wrong": sum(bool(group) and not any(group) for group in right),
-        "questions_all_tied": sum(
-            len(one.rewards[pooling]) > 1 and len(set(one.rewards[pooling])) == 1 for one in scored
-        ),
+        "questions_all_tied": sum(map(_all_tied, (one.rewards[pooling] for one in scored))),
     }
 
 
 def _graded(sampled: SampledQuestion) -> list[int]:
     rows = [row for row, grade in enumerate(sampled.grades) if grade is not Grade.UNKNOWN]
     return sorted(rows, key=lambda row: _hash(sampled.question.prompt, sampled.completions[row]))
+
+
+def _all_tied(rewards: Sequence[float]) -> bool:
+    """Whether there is nothing to choose by; traces without reward tie too."""
+    return len(rewards) > 1 and len({-math.inf if math.isnan(one) else one for one in rewards}) == 1
 
 
 def _hash(*texts: str) -> bytes:
