@@ -162,7 +162,7 @@ def test_a_question_to_fit_and_to_report_on_is_refused(
 ) -> None:
     same = ["--selection=TraceFile", f"--selection.path={file}"]
     assert rerank(*traces(file), *same) == DataError.exit_code
-    assert "fitted on" in capsys.readouterr().err
+    assert "reported on a question that it is chosen on" in capsys.readouterr().err
     assert rerank(*traces(file), *same, "--calibration=NoCalibration", out="unfitted") == 0, "nothing is fitted"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from rairl_lightning.data.demonstrations.base import hold_out
+from rairl_lightning.data.demonstrations.base import check_disjoint, hold_out
 from rairl_lightning.errors import DataError
 from rairl_lightning.evaluation.calibration import Calibration, Fitted
 from rairl_lightning.evaluation.reranking.pool import ScoredQuestion, pool_of
@@ -33,14 +33,7 @@ class Partition:
     def __post_init__(self) -> None:
         if not any(one.sampled.completions for one in self.reported):
             raise DataError("There is nothing to rerank.", expected="at least one question with a trace", got=0)
-        common = {one.key for one in self.reported} & {one.key for one in self.selection}
-        if common:
-            raise DataError(
-                "A question is reported that something was fitted on.",
-                expected="no question in both files",
-                got=f"{len(common)} of them, such as {min(common)[:80]!r}",
-                remedy="remove them from one of the files, or leave --selection out to hold some questions out",
-            )
+        check_disjoint(*((one.sampled.question for one in part) for part in (self.selection, self.reported)))
 
     @classmethod
     def by_hash(cls, scored: Sequence[ScoredQuestion], fraction: float) -> Partition:

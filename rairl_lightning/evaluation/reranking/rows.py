@@ -16,10 +16,11 @@ from rairl_lightning.functional.voting import winning_votes
 def reranked_rows(one: ScoredQuestion, pooling: str, fitted: Fitted, use: str) -> Iterator[dict[str, Any]]:
     """Each trace as it was read, with what the reward makes of it.
 
-    Added are ``reward``, ``rank`` in its question (1 is best; equal rewards share a rank, traces without a reward come
-    last), ``chosen_by`` (the rules that choose this trace, or its answer, among all of its question's; whoever ties is
-    named), ``probability`` of being right, ``extracted_answer``, ``grade`` and ``split`` (``reported`` or
-    ``selection``); where the input has a field of such a name, it moves under ``input``.
+    Added are ``completion`` (as it was scored), ``reward``, ``rank`` in its question (1 is best; equal rewards share a
+    rank, traces without a reward come last), ``chosen_by`` (the rules that choose this trace, or its answer, among all
+    of its question's; whoever ties is named), ``probability`` of being right, ``extracted_answer``, ``grade`` and
+    ``split`` (``reported`` or ``selection``); where the input has another value of such a name, it moves under
+    ``input``.
 
     Args:
         one: a question.
@@ -32,18 +33,21 @@ def reranked_rows(one: ScoredQuestion, pooling: str, fitted: Fitted, use: str) -
     for row, completion in enumerate(one.sampled.completions):
         reward = rewards[row]
         known = math.isfinite(reward)
-        written = {"id": one.sampled.question.id, "prompt": one.sampled.question.prompt, "completion": completion}
-        given = one.sampled.records[row] if one.sampled.records else written
+        question = one.sampled.question
+        given = one.sampled.records[row] if one.sampled.records else {"id": question.id, "prompt": question.prompt}
         ours = {
+            "completion": completion,
             "extracted_answer": one.sampled.answers[row],
             "grade": one.sampled.grades[row].value,
             "reward": reward if known else None,
             "rank": _rank(rewards, row),
-            "probability": round(float(fitted.probability(torch.tensor([reward]))), 6) if known else None,
+            "probability": round(float(fitted.probability(torch.tensor([reward], dtype=torch.float64))), 6)
+            if known
+            else None,
             "chosen_by": [rule for rule, rows in chosen.items() if row in rows],
             "split": use,
         }
-        hidden = {key: value for key, value in given.items() if key in ours}
+        hidden = {key: value for key, value in given.items() if key in ours and value != ours[key]}
         yield {**given, **ours, **({"input": hidden} if hidden else {})}
 
 

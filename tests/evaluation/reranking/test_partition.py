@@ -69,7 +69,7 @@ def test_equals_and_nothing_to_measure_leave_the_first() -> None:
 
 
 def test_a_common_question_is_refused() -> None:
-    with pytest.raises(DataError, match="'a question'"):
+    with pytest.raises(DataError, match="'A question'"):
         Partition((scored("A question", "r", [1.0]),), (scored("a  question", "w", [0.0]),))
 
 
