@@ -20,6 +20,7 @@ from rairl_lightning.algorithms.grpo import GRPO
 from rairl_lightning.algorithms.phases import SFTInitialisation, Warmup
 from rairl_lightning.algorithms.sft import SFT
 from rairl_lightning.components import (
+    AnswerAgreement,
     AnswerAndFormat,
     BinaryCrossEntropy,
     ClippedSurrogate,
@@ -28,6 +29,7 @@ from rairl_lightning.components import (
     Critic,
     Dense,
     DiscriminatorLoss,
+    ExpertsOnly,
     Fixed,
     GradientPenalty,
     Granularity,
@@ -35,6 +37,8 @@ from rairl_lightning.components import (
     Hinge,
     Interval,
     Pairwise,
+    PerPosition,
+    ReadF,
     SingleHead,
     Sparse,
     Step,
@@ -89,6 +93,10 @@ HEADS: dict[str, tuple[HeadSpec, Critic]] = {
     "linear": (LinearHead(), SingleHead(head_lr_factor=FASTER)),
     "expectation": (ExpectationHead(), SingleHead(head_lr_factor=FASTER)),
     "two-head": (TwoHeads(ExpectationHead(), ExpectationHead()), TwoHead(head_lr_factor=FASTER)),
+    "two-head paid f": (
+        TwoHeads(ExpectationHead(), ExpectationHead()),
+        TwoHead(read_out=ReadF(), head_lr_factor=FASTER),
+    ),
     "no hidden state": (ExpectationHead(use_hidden=False), SingleHead(head_lr_factor=FASTER)),
     "no product": (ExpectationHead(use_product=False), SingleHead(head_lr_factor=FASTER)),
     "no log-probability": (ExpectationHead(use_logprob=False), SingleHead(head_lr_factor=FASTER)),
@@ -99,6 +107,17 @@ LOSSES: dict[str, tuple[DiscriminatorLoss, GradientPenalty | None]] = {
     "wasserstein": (Wasserstein(), UnitGradient()),  # which has no minimum without a penalty
     "hinge": (Hinge(), None),
     "pairwise": (Pairwise(), None),
+}
+
+# One setting changed, of the dense discriminator with the expectation head and the cross-entropy.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "": {},
+    "experts only": {"labelling": ExpertsOnly()},
+    "no perturbations": {"perturbed_share": 0.0},
+    "two thirds perturbed": {"perturbed_share": 2 / 3},
+    "half the batch": {"discriminator_batch": 24},
+    "mean over positions": {"discriminator_loss": BinaryCrossEntropy(reduction=PerPosition())},
+    "no smoothing": {"discriminator_loss": BinaryCrossEntropy(label_smoothing=0.0)},
 }
 
 
@@ -204,7 +223,9 @@ def grpo(scale: Scale, backbone: str, seed: int) -> GRPO:
     )
 
 
-def rairl(scale: Scale, backbone: str, seed: int, *, granularity: str, head: str, loss: str, warm: bool) -> RAIRL:
+def rairl(
+    scale: Scale, backbone: str, seed: int, *, granularity: str, head: str, loss: str, warm: bool, variant: str = ""
+) -> RAIRL:
     """R-AIRL.
 
     Args:
@@ -215,23 +236,27 @@ def rairl(scale: Scale, backbone: str, seed: int, *, granularity: str, head: str
         head: of the discriminator, with its critic.
         loss: of the discriminator.
         warm: whether the discriminator has had its warm-up; if not, the warm-up is all there is.
+        variant: the setting that is changed.
     """
     (spec, critic), (cost, penalty) = HEADS[head], LOSSES[loss]
     attention = "eager" if penalty is not None and penalty.differentiates_twice else None
+    varied = {
+        "labelling": AnswerAgreement(),
+        "discriminator_loss": cost,
+        "discriminator_batch": 48,
+        "perturbed_share": 1 / 3,
+    } | VARIANTS[variant]
     return RAIRL(
         FullFineTuning(BackboneSpec(backbone, attn_implementation=attention), spec),
         SAMPLER,
         GRANULARITIES[granularity],
         critic=critic,
-        discriminator_loss=cost,
         discriminator_penalty=penalty,
         advantage=GroupNormalised(),
         policy_loss=POLICY_LOSS,
         group_size=GROUP,
         rounds=scale.rounds if warm else 0,
         discriminator_updates=Fixed(1 if warm else 3),
-        discriminator_batch=48,
-        perturbed_share=1 / 3,
         warmup=Warmup(0 if warm else scale.discriminator_updates),
         policy_optimizer=adamw(POLICY_RATE),
         discriminator_optimizer=adamw(3e-5 if warm else 1e-4),
@@ -239,6 +264,7 @@ def rairl(scale: Scale, backbone: str, seed: int, *, granularity: str, head: str
         discriminator_schedule=Constant() if warm else CosineWithWarmup(warmup=0.1, floor=0.1),
         max_tokens_per_microbatch=MICROBATCH,
         seed=seed,
+        **varied,
     )
 
 

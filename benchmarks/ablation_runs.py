@@ -39,7 +39,7 @@ def starts(smoke: bool) -> list[Run]:
 
 
 def discriminators(smoke: bool) -> list[Run]:
-    """Those that policies may start from, then what a head, a loss and a feature are worth."""
+    """Those that policies may start from, then what a head, a loss, a feature and a setting are worth."""
     if smoke:
         names = [(granularity, head) for granularity in ("dense", "sparse") for head in ("expectation", "two-head")]
         return [Run("discriminator", "D", *one, "bce", SEEDS[0]) for one in names]
@@ -47,8 +47,9 @@ def discriminators(smoke: bool) -> list[Run]:
     losses = [
         (granularity, "expectation", loss) for loss in LOSSES if loss != "bce" for granularity in ("dense", "step")
     ]
-    features = [("dense", head, "bce") for head in recipe.HEADS if head.startswith("no ")]
+    features = [("dense", head, "bce") for head in recipe.HEADS if head.startswith("no ") or head.endswith("paid f")]
     compared = [*losses, *features, *((granularity, "linear", "bce") for granularity in GRID)]
+    settings = [Run("discriminator", f"D {name}", "dense", "expectation", "bce", 0) for name in recipe.VARIANTS if name]
     return [
         Run("discriminator", "D", *names, seed)
         for seeds, configurations in (
@@ -58,7 +59,7 @@ def discriminators(smoke: bool) -> list[Run]:
         )
         for seed in seeds
         for names in configurations
-    ]
+    ] + settings
 
 
 def policies(smoke: bool, lines: list[dict[str, Any]]) -> list[Run]:
@@ -81,7 +82,7 @@ def best_granularities(lines: list[dict[str, Any]], count: int) -> list[str]:
     """By the AUROC within a selection prompt, expectation head and cross-entropy, mean over the seeds."""
     found: dict[str, list[float]] = {}
     for line in lines:
-        if (line["stage"], line["head"], line["loss"]) == ("discriminator", "expectation", "bce"):
+        if tuple(line[name] for name in ("algorithm", "head", "loss")) == ("D", "expectation", "bce"):
             value = next(one["mean"] for one in line["measurements"] if one["metric"] == CHOSEN_BY)
             found.setdefault(line["granularity"], []).append(value)
     ranked = sorted(found, key=lambda name: -sum(found[name]) / len(found[name]))
@@ -100,9 +101,10 @@ def execute(run: Run, folder: Path, smoke: bool) -> list[Measurement]:
     torch.set_num_threads(1)
     torch.manual_seed(run.seed)
     scale = SMOKE if smoke else FULL
-    arms = {"SFT": _start, "D": _discriminator, "SFT continued": _continued, "GRPO": _grpo, "R-AIRL": _rairl}
+    arms = {"SFT": _start, "SFT continued": _continued, "GRPO": _grpo, "R-AIRL": _rairl}
     began = time.perf_counter()
-    measurements = arms[run.algorithm](run, folder, Place(folder, run, scale))
+    arm = _discriminator if run.stage == "discriminator" else arms[run.algorithm]
+    measurements = arm(run, folder, Place(folder, run, scale))
     return [*measurements, exactly("seconds", time.perf_counter() - began)]
 
 
@@ -149,7 +151,8 @@ def _rairl(run: Run, folder: Path, place: Place) -> list[Measurement]:
 def _discriminator(run: Run, folder: Path, place: Place) -> list[Measurement]:
     scale, data = place.scale, recipe.data(place.scale, run.seed)
     names = {"granularity": run.granularity, "head": run.head, "loss": run.loss}
-    module = recipe.rairl(scale, place.backbone(), run.seed, **names, warm=False)
+    variant = run.algorithm.partition(" ")[2]
+    module = recipe.rairl(scale, place.backbone(), run.seed, **names, warm=False, variant=variant)
     pools: list[Answered] = []
 
     class Stored(Callback):

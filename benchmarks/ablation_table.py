@@ -11,6 +11,7 @@ from pathlib import Path
 from ablation_groups import Figure, Group, group_runs, results
 from ablation_ledger import Ledger, without_nan, write_whole
 from ablation_wanted import WANTED
+from markdown_table import markdown
 
 from rairl_lightning.errors import DataError
 
@@ -166,7 +167,7 @@ def _section(section: Section, groups: Sequence[Group]) -> str:
         return ""
     heads = ["algorithm", "granularity", "head", "loss", "seeds", *(column.title for column in section.columns)]
     rows = [[*_names(group), *(column.cell(group) for column in section.columns)] for group in groups]
-    return f"**{section.title}**\n\n{_markdown(heads, rows)}"
+    return f"**{section.title}**\n\n{markdown(heads, rows)}"
 
 
 def _names(group: Group) -> list[str]:
@@ -178,8 +179,4 @@ def _wanted(groups: Sequence[Group]) -> str:
     verdicts = [(text, judge(groups)) for text, judge in WANTED]
     rows = [[text, verdict.status, verdict.why or "–"] for text, verdict in verdicts]
     title = "**Wanted** (the best configuration is chosen on the figures it is judged by)"
-    return f"{title}\n\n{_markdown(['figure', 'verdict', 'from'], rows)}"
-
-
-def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in [heads, ["---"] * len(heads), *rows])
+    return f"{title}\n\n{markdown(['figure', 'verdict', 'from'], rows)}"

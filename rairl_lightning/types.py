@@ -251,9 +251,13 @@ class TrainBatch:
     def __len__(self) -> int:
         return len(self.demonstrations)
 
+    def repeated(self, group_size: int) -> list[Demonstration]:
+        """The demonstrations, each repeated for its group: one for every trace of the round."""
+        return [demonstration for demonstration in self.demonstrations for _ in range(group_size)]
+
     def answers(self, group_size: int) -> list[str]:
-        """The demonstrations' answers, each repeated for its group: one for every trace of the round."""
-        return [demonstration.answer for demonstration in self.demonstrations for _ in range(group_size)]
+        """Their answers, likewise."""
+        return [demonstration.answer for demonstration in self.repeated(group_size)]
 
     def to(self, device: torch.device | str) -> TrainBatch:
         """The same batch on ``device`` (Lightning calls this)."""

@@ -20,8 +20,9 @@ from rairl_lightning.functional.masking import masked_mean
 from rairl_lightning.models.codec import TraceCodec, check_tokenizer
 from rairl_lightning.models.pair import ModelPair, PairSpec
 from rairl_lightning.rollouts.base import Sampler
-from rairl_lightning.text.answers import answers_agree, extract_answer
+from rairl_lightning.text.answers import extract_answer
 from rairl_lightning.text.chat import parse_completion
+from rairl_lightning.text.graders import Exact, Grade, Grader
 from rairl_lightning.types import Rollouts, TokenBatch, TrainBatch
 
 
@@ -149,6 +150,11 @@ class PairModule(LightningModule):
             for demonstration, text in zip(batch.demonstrations, texts, strict=True)
         ]
 
+    @property
+    def grader(self) -> Grader:
+        """What is right, by the data's own measure; exact for a data module that has none."""
+        return getattr(self.trainer.datamodule, "grader", None) or Exact()  # type: ignore[attr-defined]
+
     def greedy(self, batch: TrainBatch) -> Rollouts:
         """The most probable completion of each prompt, token by token."""
         return self.sampler.sample(
@@ -158,10 +164,8 @@ class PairModule(LightningModule):
     def evaluate_batch(self, batch: TrainBatch, split: str) -> dict[str, Tensor]:
         """Log and return ``{split}/pass@1``, ``{split}/format_rate`` and ``{split}/log_likelihood`` (nats a token)."""
         texts = self.greedy(batch).texts
-        right = [
-            answers_agree(extract_answer(text), demonstration.answer)
-            for text, demonstration in zip(texts, batch.demonstrations, strict=True)
-        ]
+        pairs = zip(texts, batch.demonstrations, strict=True)
+        right = [self.grader(extract_answer(text), demonstration) is Grade.RIGHT for text, demonstration in pairs]
         logprobs_NT = self.models.policy.score(batch.experts, self.max_tokens_per_microbatch).logprobs
         metrics = {
             f"{split}/pass@1": torch.tensor(right, dtype=torch.float32).mean(),

@@ -128,7 +128,7 @@ class GRPO(RoundsModule):
 
     def rewards(self, batch: TrainBatch, traces: Rollouts) -> Tensor:
         """The verifier's reward of each trace at each of its completion tokens, ``[N, T]``, 0 elsewhere."""
-        rewards_N = self.verifier(traces.texts, batch.answers(traces.group_size)).to(self.device)
+        rewards_N = self.verifier(traces.texts, batch.repeated(traces.group_size)).to(self.device)
         return rewards_N.unsqueeze(1) * traces.tokens.completion_mask
 
     def title(self, phase: Phase) -> str:

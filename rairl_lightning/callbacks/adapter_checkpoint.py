@@ -70,7 +70,8 @@ class AdapterCheckpoint(Checkpoint):
         if trainer.is_global_zero:
             adapters = path.parent.parent / "adapters"
             pl_module.models.save_adapters(adapters)
-            write_summary(adapters / REWARD_FILE, pl_module.artefact())
+            if pl_module.learns_reward:
+                write_summary(adapters / REWARD_FILE, pl_module.artefact())
             rank_zero_info(f"Saved {path} and {adapters}.")
 
     def _after_sft_epoch(self, trainer: Trainer, module: PairModule) -> None:

@@ -18,12 +18,13 @@ from rairl_lightning.algorithms.phases import Phase
 from rairl_lightning.algorithms.rounds import RoundsModule
 from rairl_lightning.algorithms.sft import SFT
 from rairl_lightning.algorithms.supervised import BestEpoch, sft_for
+from rairl_lightning.callbacks.periodic import answered_by
 from rairl_lightning.data.datamodule import DemonstrationDataModule
 from rairl_lightning.errors import ConfigError
 from rairl_lightning.evaluation.localisation import localise
 from rairl_lightning.evaluation.provenance import commit
 from rairl_lightning.evaluation.reranking import rerank, reward_auroc
-from rairl_lightning.evaluation.sampling import Answered, answer_questions
+from rairl_lightning.evaluation.sampling import Answered
 from rairl_lightning.evaluation.summary import Figures, interval, print_summary, write_summary
 from rairl_lightning.functional.bootstrap import percentile_interval, resampled_counts
 from rairl_lightning.functional.ranking import random_choice, resampled_auroc
@@ -127,7 +128,7 @@ class FinalReport(Callback):
     ) -> tuple[Figures, Figures]:
         """Pass@1 of the SFT policy, and what can be chosen among its traces."""
         with self._timing("evaluation"):
-            answered = self._answers(module, test, self.samples)
+            answered = answered_by(module, test, self.samples, seed=self.seed)
             return {"sft": self._pass_at_1(module, test, answered)}, self._uses(module, data, test, answered)
 
     def _compared(
@@ -149,17 +150,11 @@ class FinalReport(Callback):
             pair.load_adapter_state("policy", final)
         return {**rates, "sft_continued": continued, module.short_name: trained}, uses
 
-    def _answers(
-        self, module: RoundsModule, questions: Sequence[Demonstration], samples: int, temperature: float | None = None
-    ) -> Answered:
-        policy, sampler, codec = module.models.policy, module.sampler, module.codec
-        return answer_questions(policy, sampler, codec, questions, samples, seed=self.seed, temperature=temperature)
-
     def _pass_at_1(
         self, module: RoundsModule, test: Sequence[Demonstration], sampled: Answered | None = None
     ) -> dict[str, list[float]]:
-        sampled = sampled or self._answers(module, test, self.policy_samples)
-        greedy = self._answers(module, test, 1, temperature=0.0)
+        sampled = sampled or answered_by(module, test, self.policy_samples, seed=self.seed)
+        greedy = answered_by(module, test, 1, seed=self.seed, temperature=0.0)
         return {
             "greedy": interval(random_choice(greedy.correct_QN), self.seed),
             "sampled": interval(random_choice(sampled.correct_QN), self.seed),
@@ -219,7 +214,8 @@ class FinalReport(Callback):
         """What the SFT initialisation chose its epoch by, so that both are chosen alike."""
         selection = data.examples("selection")
         if module.sft.monitor == "pass@1":
-            return float(self._answers(module, selection, 1, temperature=0.0).correct_QN.double().mean())
+            greedy = answered_by(module, selection, 1, seed=self.seed, temperature=0.0)
+            return float(greedy.correct_QN.double().mean())
         batches = [batch.experts.to(module.device) for batch in data.eval_loader("selection")]
         limit = module.max_tokens_per_microbatch
         sums = [module.models.policy.score(experts, limit).logprobs.sum() for experts in batches]

@@ -14,6 +14,7 @@ from rairl_lightning.algorithms.base import PairModule
 from rairl_lightning.algorithms.phases import Phase
 from rairl_lightning.algorithms.rounds import RoundsModule
 from rairl_lightning.errors import ConfigError
+from rairl_lightning.evaluation.sampling import Answered, answer_questions
 from rairl_lightning.types import Demonstration
 
 
@@ -22,6 +23,27 @@ def log_once(trainer: Trainer, module: PairModule, metrics: dict[str, float]) ->
     trainer.callback_metrics.update({name: torch.tensor(value) for name, value in metrics.items()})
     for logger in trainer.loggers:
         logger.log_metrics(metrics, step=module.clock.batches - 1)
+
+
+def answered_by(
+    module: PairModule,
+    questions: Sequence[Demonstration],
+    samples: int,
+    *,
+    seed: int,
+    temperature: float | None = None,
+) -> Answered:
+    """The policy's own answers, graded as its data are; arguments as :func:`answer_questions`."""
+    return answer_questions(
+        module.models.policy,
+        module.sampler,
+        module.codec,
+        questions,
+        samples,
+        seed=seed,
+        temperature=temperature,
+        grader=module.grader,
+    )
 
 
 class PeriodicEvaluation(Callback):

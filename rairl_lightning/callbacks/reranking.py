@@ -7,9 +7,9 @@ from lightning import Trainer
 from torch import Tensor
 
 from rairl_lightning.algorithms.rounds import RoundsModule
-from rairl_lightning.callbacks.periodic import PeriodicEvaluation
+from rairl_lightning.callbacks.periodic import PeriodicEvaluation, answered_by
 from rairl_lightning.evaluation.reranking import rerank, reward_auroc
-from rairl_lightning.evaluation.sampling import Answered, answer_questions
+from rairl_lightning.evaluation.sampling import Answered
 from rairl_lightning.functional.bootstrap import paired_bootstrap
 from rairl_lightning.module import RAIRL
 
@@ -45,15 +45,8 @@ class Reranking(PeriodicEvaluation):
 
     def evaluate(self, trainer: Trainer, module: RoundsModule, split: str) -> dict[str, float]:
         """Means over the questions."""
-        answered = answer_questions(
-            module.models.policy,
-            module.sampler,
-            module.codec,
-            self.examples(trainer, split),
-            self.samples,
-            seed=self.seed,
-            temperature=self.temperature,
-        )
+        questions = self.examples(trainer, split)
+        answered = answered_by(module, questions, self.samples, seed=self.seed, temperature=self.temperature)
         tokens = answered.rollouts.tokens
         rewards_QN = answered.per_question(module.trace_rewards(tokens)) if isinstance(module, RAIRL) else None
         whole = rerank(answered, rewards_QN)

@@ -9,8 +9,7 @@ from lightning import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from rairl_lightning.algorithms.rounds import RoundsModule
-from rairl_lightning.callbacks.periodic import PeriodicEvaluation
-from rairl_lightning.evaluation.sampling import answer_questions
+from rairl_lightning.callbacks.periodic import PeriodicEvaluation, answered_by
 from rairl_lightning.module import RAIRL
 
 
@@ -32,8 +31,7 @@ class TraceLogger(PeriodicEvaluation):
     def evaluate(self, trainer: Trainer, module: RoundsModule, split: str) -> dict[str, float]:
         """Write the traces; nothing to log as a number."""
         examples = self.examples(trainer, split)
-        policy, sampler, codec = module.models.policy, module.sampler, module.codec
-        answered = answer_questions(policy, sampler, codec, examples, 1, seed=self.seed)
+        answered = answered_by(module, examples, 1, seed=self.seed)
         rewards = [None] * len(examples)
         if isinstance(module, RAIRL):
             rewards = [round(reward, 4) for reward in module.trace_rewards(answered.rollouts.tokens).tolist()]

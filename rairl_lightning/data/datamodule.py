@@ -134,6 +134,7 @@ class DemonstrationDataModule(LightningDataModule):
                 got=f"{batch_size}, {eval_batch_size}; {perturbed_copies}, {replayed}",
             )
         self.source = with_path(source, path)
+        self.grader = self.source.grader
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.perturbations, self.perturbed_copies = tuple(perturbations or ()), perturbed_copies
         self.replayed, self.seed = replayed, seed

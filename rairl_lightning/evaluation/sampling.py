@@ -1,9 +1,10 @@
-"""Several answers to each question, graded against the demonstration's."""
+"""Several answers to each question, graded."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,7 +13,8 @@ from rairl_lightning.functional.ranking import answer_classes
 from rairl_lightning.models.codec import TraceCodec
 from rairl_lightning.models.policy import Policy
 from rairl_lightning.rollouts.base import Sampler
-from rairl_lightning.text.answers import answers_agree, extract_answer
+from rairl_lightning.text.answers import extract_answer
+from rairl_lightning.text.graders import Exact, Grade, Grader
 from rairl_lightning.types import Demonstration, Rollouts
 
 
@@ -22,7 +24,7 @@ class Answered:
 
     Attributes:
         rollouts: the Q·N traces, those of one question adjacent.
-        correct_QN: ``[Q, N]`` bool, whether the answer agrees with the reference answer.
+        correct_QN: ``[Q, N]`` bool, whether the answer is right; one that could not be graded is not.
         classes_QN: ``[Q, N]`` int64, equal for traces of a question whose answers agree; -1 without an answer.
     """
 
@@ -44,6 +46,7 @@ def answer_questions(
     *,
     seed: int,
     temperature: float | None = None,
+    grader: Grader = Exact(),
 ) -> Answered:
     """Sample ``samples`` traces of each question and grade them.
 
@@ -51,21 +54,20 @@ def answer_questions(
         policy: who answers.
         sampler: how.
         codec: of the policy.
-        questions: Q of them; only prompt and answer are read.
+        questions: Q of them; their reasoning is not read.
         samples: N, >= 1.
         seed: the same seed gives the same traces of the same policy.
         temperature: instead of the sampler's; 0 is greedy.
+        grader: of the answers; the data set's.
     """
     generator = torch.Generator(device=policy.device).manual_seed(seed)
     prompts = [codec.encode_prompt(question.prompt) for question in questions]
     rollouts = sampler.sample(policy, prompts, samples, codec, generator, temperature=temperature)
     answers = [extract_answer(text) for text in rollouts.texts]
     groups = [answers[start : start + samples] for start in range(0, len(answers), samples)]
-    correct = [
-        [answer is not None and answers_agree(answer, question.answer) for answer in group]
-        for question, group in zip(questions, groups, strict=True)
-    ]
-    classes = [answer_classes(group, answers_agree) for group in groups]
+    pairs = list(zip(questions, groups, strict=True))
+    correct = [[grader(answer, question) is Grade.RIGHT for answer in group] for question, group in pairs]
+    classes = [answer_classes(group, partial(grader.same, question=question)) for question, group in pairs]
     shape = (len(questions), samples)
     return Answered(
         rollouts,

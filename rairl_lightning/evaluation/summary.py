@@ -96,5 +96,5 @@ def _cell(bounds: list[float]) -> str:
     """
     if any(math.isnan(value) for value in bounds):
         return "–"
-    mean, low, high = (100 * value for value in bounds)
+    mean, low, high = (round(100 * value, 1) + 0.0 for value in bounds)  # no -0.0
     return f"{mean:.1f} ({low:.1f}–{high:.1f})"

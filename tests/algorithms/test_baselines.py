@@ -154,7 +154,7 @@ def test_the_first_update_is_the_one_worked_by_hand(base: Path, tmp_path: Path) 
 def test_grpo_follows_its_verifier(base: Path, tmp_path: Path) -> None:
     @dataclass(frozen=True)
     class Contrary(Verifier):
-        def __call__(self, texts: Any, demonstration_answers: Any) -> Tensor:
+        def __call__(self, texts: Any, demonstrations: Any) -> Tensor:
             return torch.tensor([float(extract_answer(text) == gates.RIGHT) for text in texts])
 
     shares = []

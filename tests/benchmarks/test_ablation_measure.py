@@ -51,7 +51,8 @@ def judge(paid_QN: Tensor) -> Any:
     """Pays 5 and then -1 where it approves, nothing elsewhere: more on the mean, less at the least."""
     paid_N = paid_QN.reshape(-1, 1).float()
     rewards_NT = torch.cat([torch.zeros_like(paid_N), 5 * paid_N, -paid_N], dim=1)
-    return SimpleNamespace(rewards=lambda tokens: rewards_NT, granularity=Dense(), pooling=MeanOverGrid())
+    reader = SimpleNamespace(granularity=Dense(), pooling=MeanOverGrid())
+    return SimpleNamespace(rewards=lambda tokens: rewards_NT, reader=reader)
 
 
 def test_rank_by_hand() -> None:
@@ -101,7 +102,7 @@ class Locating:
     codec: Any
     questions: tuple[Any, ...]
     knows: tuple[str, ...]
-    granularity: ClassVar[Any] = Dense()
+    reader: ClassVar[Any] = SimpleNamespace(granularity=Dense())
 
     @property
     def models(self) -> Any:

@@ -25,10 +25,17 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Any:
     return ablation_runs
 
 
-def line(granularity: str, head: str, area: float, seed: int = 0) -> dict[str, Any]:
+def line(granularity: str, head: str, area: float, seed: int = 0, algorithm: str = "D") -> dict[str, Any]:
     test = [{"metric": name, "mean": 1 - area} for name in ("auroc", "auroc_within_prompt")]
     measurements = [*test, {"metric": "selection/auroc_within_prompt", "mean": area}]
-    names = {"stage": "discriminator", "granularity": granularity, "head": head, "loss": "bce", "seed": seed}
+    names = {
+        "stage": "discriminator",
+        "algorithm": algorithm,
+        "granularity": granularity,
+        "head": head,
+        "loss": "bce",
+        "seed": seed,
+    }
     return {**names, "measurements": measurements}
 
 
@@ -48,6 +55,7 @@ def test_policies_take_the_granularities_that_do_best_on_selection_questions(run
         line("step", "expectation", 0.77, seed=1),
         line("interval", "expectation", 0.6),
         line("sparse", "linear", 1.0),  # another head, which must not count
+        line("sparse", "expectation", 1.0, algorithm="D experts only"),  # nor may a variant
     ]
     ours = [run for run in runs.policies(False, lines) if run.algorithm == "R-AIRL"]
     assert {(run.granularity, run.head) for run in ours} == {
@@ -65,6 +73,21 @@ def test_every_policy_starts_from_a_discriminator_that_is_run(runs: Any) -> None
     warmed = {(run.granularity, run.head, run.loss, run.seed) for run in runs.discriminators(False)}
     ours = [run for run in runs.policies(False, lines) if run.algorithm == "R-AIRL"]
     assert {(run.granularity, run.head, run.loss, run.seed) for run in ours} <= warmed
+
+
+def test_every_variant_is_run_once_and_changes_what_it_names(runs: Any) -> None:
+    names = [run.algorithm for run in runs.discriminators(False)]
+    variants = {f"D {name}" for name in runs.recipe.VARIANTS if name}
+    assert {name for name in names if name != "D"} == variants
+    assert all(names.count(name) == 1 for name in variants)
+    settings = {"granularity": "dense", "head": "expectation", "loss": "bce", "warm": False}
+    draws = {
+        name: runs.recipe.rairl(runs.recipe.SMOKE, runs.recipe.BASE, 0, **settings, variant=name).draw
+        for name in ("", "no perturbations", "half the batch")
+    }
+    assert (draws[""].count, draws[""].perturbed_share) == (48, 1 / 3)
+    assert draws["no perturbations"].perturbed_share == 0
+    assert draws["half the batch"].count == 24
 
 
 def test_no_kind_is_both_trained_on_and_unseen(runs: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from rairl_lightning.evaluation.reranking import reward_auroc
 from rairl_lightning.evaluation.sampling import answer_questions
 from rairl_lightning.module import RAIRL
 from rairl_lightning.text.answers import extract_answer
+from rairl_lightning.text.graders import Exact, Grade, Grader, Question
 
 CHOICES = ("reward", "weighted", "majority", "logprob", "shortest", "oracle")
 GAIN = ("reward_gain", "reward_gain_low", "reward_gain_high")
@@ -163,3 +165,22 @@ def test_traces_are_written_for_people(base: Path, tmp_path: Path) -> None:
 def test_settings_that_cannot_work_are_refused(make: Any) -> None:
     with pytest.raises(ConfigError, match=">= 1"):
         make()
+
+
+def test_answers_are_graded_as_the_data_says(base: Path, tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Everything(Grader):
+        def __call__(self, answer: str | None, question: Question) -> Grade:
+            return Grade.RIGHT
+
+        def same(self, first: str, second: str, question: Question) -> bool:
+            return True
+
+    rates = []
+    for grader in (Exact(), Everything()):
+        data = gates.data()
+        data.grader = grader
+        trainer = gates.trainer(tmp_path, [Reranking(questions=4, samples=2)])
+        trainer.test(gates.module(gates.full(base)), datamodule=data, verbose=False)
+        rates.append([float(trainer.callback_metrics[f"test/{name}"]) for name in ("rerank/random", "pass@1")])
+    assert rates[1] == [1.0, 1.0] and min(rates[0]) < 1.0

@@ -14,6 +14,7 @@ import torch
 from rairl_lightning.evaluation.sampling import answer_questions
 from rairl_lightning.rollouts import HFSampler, Sampler
 from rairl_lightning.text.chat import render_completion
+from rairl_lightning.text.graders import Grade, Grader, Question
 from rairl_lightning.types import Rollouts, TokenBatch
 
 ANSWERS = (("left", "right", "left"), ("right", None, "up"))
@@ -41,6 +42,23 @@ def test_grades_and_classes_by_hand(pair: Any) -> None:
     assert answered.correct_QN.tolist() == [[True, False, True], [False, False, False]]
     same = answered.classes_QN
     assert same[0, 0] == same[0, 2] != same[0, 1] and same[1, 1] == -1 and same[1, 0] != same[1, 2]
+
+
+def test_the_grader_says_what_is_right_and_what_is_the_same(pair: Any) -> None:
+    @dataclass(frozen=True)
+    class Contrary(Grader):
+        def __call__(self, answer: str | None, question: Question) -> Grade:
+            return Grade.UNKNOWN if answer == "up" else Grade.WRONG if answer == question.answer else Grade.RIGHT
+
+        def same(self, first: str, second: str, question: Question) -> bool:
+            return True
+
+    policy, questions = SimpleNamespace(device=torch.device("cpu")), [gates.solution(0), gates.solution(1)]
+    answered = answer_questions(policy, Parrot(), pair.codec, questions, 3, seed=0, grader=Contrary())
+    exact = answer_questions(policy, Parrot(), pair.codec, questions, 3, seed=0)
+    assert answered.correct_QN[0].tolist() == (~exact.correct_QN[0]).tolist()
+    assert not answered.correct_QN[1, 2], "unknown is not right"
+    assert answered.classes_QN.tolist() == [[0, 0, 0], [0, -1, 0]]
 
 
 def test_the_seed_decides_the_traces(pair: Any) -> None:
