@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal
 
 from rairl_lightning.commands.output import output_folder
 from rairl_lightning.components.base import Granularity
@@ -17,14 +16,12 @@ from rairl_lightning.functional._checks import check_number
 from rairl_lightning.text.perturbations import EVERY_KIND, Perturbation
 from rairl_lightning.types import Demonstration
 
-if TYPE_CHECKING:
-    from rairl_lightning.evaluation.localisation.reports import PairsReport, SolutionsReport
-    from rairl_lightning.evaluation.trained import TrainedReward
-
-T = TypeVar("T")
-
-SUMMARY, CORRUPTED, LABELLED = "summary.json", "corrupted.jsonl", "labelled.jsonl"
-PLOTS = ("hit_at_1", "thresholds", "offsets")
+FILES = (
+    "summary.json",
+    "corrupted.jsonl",
+    "labelled.jsonl",
+    *(f"{name}.{kind}" for name in ("hit_at_1", "thresholds", "offsets") for kind in ("png", "csv")),
+)
 
 
 def localise(  # noqa: PLR0913  one argument, one option
@@ -90,12 +87,11 @@ def localise(  # noqa: PLR0913  one argument, one option
         raise ConfigError("There is nothing to localise.", expected="--data or --steps, or both", remedy="see --help")
     for name, value in (("copies", copies), ("interval", interval), ("limit", 1 if limit is None else limit)):
         check_number(name, value, at_least=1)
-    drawn = [f"{name}.{kind}" for name in PLOTS for kind in ("png", "csv")]
-    folder = output_folder(out, [SUMMARY, CORRUPTED, LABELLED, *drawn], overwrite=overwrite)
+    folder = output_folder(out, FILES, overwrite=overwrite)
     demonstrations = None if data is None else _of_split(data, split)[:limit]
     solutions = None if steps is None else steps.solutions()[:limit]
 
-    from rairl_lightning.evaluation.localisation import reports
+    from rairl_lightning.evaluation.localisation import output, reports
     from rairl_lightning.evaluation.provenance import commit
     from rairl_lightning.evaluation.summary import write_summary
     from rairl_lightning.evaluation.trained import TrainedReward
@@ -115,15 +111,15 @@ def localise(  # noqa: PLR0913  one argument, one option
     if demonstrations is not None:
         kinds = EVERY_KIND if perturbations is None else tuple(perturbations)
         settings: dict[str, int] = {"copies": copies, "every": interval, "seed": seed}
-        pairs = reports.report_pairs(trained, demonstrations, kinds, progress=_progress, **settings)
+        pairs = reports.report_pairs(trained, demonstrations, kinds, progress=output.shown, **settings)
         summary["perturbed"] = {"data": repr(data), "split": split, **settings, **pairs.figures}
-        _write_pairs(folder, pairs, trained, plots=plots)
+        output.write_pairs(folder, pairs, trained.codec, plots=plots)
     if solutions is not None:
-        marked = reports.report_solutions(trained, solutions, step_score, by=by, seed=seed, progress=_progress)
+        marked = reports.report_solutions(trained, solutions, step_score, by=by, seed=seed, progress=output.shown)
         summary["natural"] = {"steps": repr(steps), "step_score": repr(step_score), **marked.figures}
-        _write_solutions(folder, marked, plots=plots)
+        output.write_solutions(folder, marked, plots=plots)
     summary["seconds"] = round(time.perf_counter() - start, 1)
-    write_summary(folder / SUMMARY, summary)
+    write_summary(folder / "summary.json", summary)
     print(f"Saved {folder}: seed {seed}, commit {summary['commit']}, {summary['seconds']:.0f} s.")
 
 
@@ -132,39 +128,3 @@ def _of_split(data: DemonstrationSource, split: str) -> tuple[Demonstration, ...
     if not demonstrations:
         raise DataError(f"The {split} split is empty.", expected="demonstrations", got=0, remedy="give another --split")
     return demonstrations
-
-
-def _write_pairs(folder: Path, report: PairsReport, trained: TrainedReward, *, plots: bool) -> None:
-    from rich.console import Console
-
-    from rairl_lightning.evaluation.localisation.plots import draw_hits, hit_rows
-    from rairl_lightning.evaluation.localisation.rows import pair_rows, write_rows
-    from rairl_lightning.evaluation.localisation.table import print_pairs
-    from rairl_lightning.evaluation.plots import write_plot
-
-    write_rows(folder / CORRUPTED, pair_rows(report.pairs, report.demonstrations, trained.codec))
-    print_pairs(report.figures, Console())
-    if plots:
-        write_plot(folder, "hit_at_1", list(hit_rows(report.figures)), draw_hits)
-
-
-def _write_solutions(folder: Path, report: SolutionsReport, *, plots: bool) -> None:
-    from rich.console import Console
-
-    from rairl_lightning.evaluation.localisation.plots import draw_offsets, draw_thresholds, offset_rows, threshold_rows
-    from rairl_lightning.evaluation.localisation.rows import solution_rows, write_rows
-    from rairl_lightning.evaluation.localisation.table import print_solutions
-    from rairl_lightning.evaluation.plots import write_plot
-
-    predicted, thresholds = report.predicted["reward"], report.thresholds["reward"]
-    write_rows(folder / LABELLED, solution_rows(report.traces, report.scored, predicted, thresholds))
-    print_solutions(report.figures, Console())
-    if plots:
-        write_plot(folder, "thresholds", threshold_rows(report.scored), draw_thresholds)
-        write_plot(folder, "offsets", offset_rows(report.scored, predicted), draw_offsets)
-
-
-def _progress(batches: Iterable[T]) -> Iterable[T]:
-    from rich.progress import track
-
-    return track(batches, description="reading traces", transient=True)

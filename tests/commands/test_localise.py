@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from rairl_lightning.cli import main
+from rairl_lightning.commands.localise import FILES
 from rairl_lightning.errors import ConfigError, DataError
 
 Localise = Callable[..., int]
@@ -44,8 +45,7 @@ def test_both_protocols_write_all_their_files(
 ) -> None:
     assert localise(DATA, KINDS, "--copies=2", "--interval=4", STEPS, "--seed=3") == 0
     folder = tmp_path / "out"
-    pictures = {f"{name}.{kind}" for name in ("hit_at_1", "thresholds", "offsets") for kind in ("png", "csv")}
-    assert {file.name for file in folder.iterdir()} == {"summary.json", "corrupted.jsonl", "labelled.jsonl", *pictures}
+    assert {file.name for file in folder.iterdir()} == set(FILES)
     summary = strict(folder / "summary.json")
     assert summary["reward_from"] == str(run) and "Dense" in summary["reader"]
     assert summary["commit"] and summary["seed"] == 3 and len(summary["fingerprint"]) == 16
@@ -58,7 +58,7 @@ def test_both_protocols_write_all_their_files(
     assert {row["method"]: float(row["hit@1"]) for row in hits if row["level"] == "step"} == {
         method: levels["step"][0] for method, levels in pairs["hit@1"].items()
     }
-    assert all((folder / name).stat().st_size for name in pictures)
+    assert all((folder / name).stat().st_size for name in FILES)
     out = capsys.readouterr().out
     for word in ("Hit@1", "MRR", "MAP", "entropy_spike", "chance", "f1", "toy/odd", "thresholds:", "never", "Saved"):
         assert word in out

@@ -67,7 +67,6 @@ EVERY_KIND: tuple[Perturbation, ...] = (
 """Each with its defaults; one that does not apply to a trace gives way to another."""
 
 __all__ = [
-    "EVERY_KIND",
     "Attempt",
     "BorrowedStep",
     "CarriedSlip",
