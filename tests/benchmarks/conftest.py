@@ -127,7 +127,7 @@ class Toy:
 def make_toy(tmp_path: Path) -> Toy:
     folder = tmp_path / "benchmarks"
     folder.mkdir()
-    for path in BENCHMARKS.glob("ablation*.py"):
+    for path in [*BENCHMARKS.glob("ablation*.py"), BENCHMARKS / "markdown_table.py"]:
         shutil.copy(path, folder)
     (folder / "ablation_runs.py").write_text(EXPERIMENTS)
     return Toy(folder / "ablation.py", tmp_path / "out")

@@ -18,7 +18,7 @@ PETS = ("cat", "dog")
         ("The answer is (A).", render_completion("The answer is (A).", "A"), "A"),
         ("Cats purr, and", "<think>\nCats purr, and", None),
         ("The answer is A or B.", "<think>\nThe answer is A or B.", None),
-        ("", "<think>\n", None),
+        ("", "", None),
         (render_completion("x", "A"), render_completion("x", "A"), "A"),
         (" <answer>A</answer>\n", " <answer>A</answer>\n", "A"),
         ("<answer>A</answer><answer>B</answer>", "<answer>A</answer><answer>B</answer>", None),
