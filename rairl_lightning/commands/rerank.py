@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
-from rairl_lightning.commands.output import output_folder
+from rairl_lightning.commands.output import OutputFolder
 from rairl_lightning.components.pooling import Pooling
 from rairl_lightning.data.demonstrations import DemonstrationSource
 from rairl_lightning.data.traces import TraceSource
@@ -96,7 +96,8 @@ def rerank(  # noqa: PLR0913  one argument, one option
     from rairl_lightning.evaluation.trained import TrainedReward
 
     start = time.perf_counter()
-    folder = output_folder(out, [*FILES, *(SAMPLED if data is not None else ())], overwrite=overwrite)
+    output = OutputFolder(out, (*FILES, *(SAMPLED if data is not None else ())), overwrite)
+    folder = output.prepare(traces, data, selection)
     trained = TrainedReward.load(
         reward, device=device, backbone=backbone, config=run_config, plugins=plugins, max_tokens=max_tokens
     )
@@ -127,6 +128,7 @@ def rerank(  # noqa: PLR0913  one argument, one option
         "commit": commit(),
         "seconds": round(time.perf_counter() - start, 1),
     }
+    output.clear(keep=() if data is None else SAMPLED if fits else SAMPLED[:1])
     run.write_results(folder, partition, report, fitted, origin)
     print_report(report)
     print(f"Saved {folder}.")

@@ -104,6 +104,13 @@ def test_options_reach_the_reward(score: Score, run: Path, file: Path, tmp_path:
     assert ours != plain and sum(value is None for value in ours) == 1
 
 
+def test_the_earlier_result_goes_only_when_there_is_a_new_one(score: Score, file: Path, tmp_path: Path) -> None:
+    assert score("--limit=1") == 0
+    for wrong in ("--reward=nowhere", f"--traces.path={file}.missing"):
+        assert score("--overwrite=true", wrong) == CheckpointError.exit_code
+        assert len(rows(tmp_path / "out")) == 1
+
+
 def test_what_another_wrote_is_not_overwritten(score: Score, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "scores.jsonl").write_text("mine\n")
