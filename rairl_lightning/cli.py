@@ -11,6 +11,7 @@ from pickle import UnpicklingError
 from rairl_lightning import __version__
 from rairl_lightning.commands import COMMANDS
 from rairl_lightning.errors import CheckpointError, RAIRLError
+from rairl_lightning.text.visible import visible
 
 _USES = "".join(f"  {name:<10} {about}\n" for name, about in COMMANDS.items())
 
@@ -81,7 +82,7 @@ def guarded(command: Callable[[], None], *, debug: bool = False) -> int:
         known = error if isinstance(error, RAIRLError) else _explained(error)
         if debug or known is None:
             raise
-        print(f"error: {known}", file=sys.stderr)
+        print(visible(f"error: {known}", keep="\n"), file=sys.stderr)  # it may quote a file
         return known.exit_code
     return 0
 
