@@ -61,7 +61,14 @@ class ResumableLines:
         count = 0
         for count, text in enumerate(inputs, start=1):  # noqa: B007
             self._seen(text)
-        if self._inputs_then is not None and (count != self.lines or self._input.hexdigest() != self._inputs_then):
+        if count < self.lines:
+            raise DataError(
+                "The input ends before the lines already written do.",
+                expected=f"at least {self.lines} traces",
+                got=count,
+                remedy="raise --limit, give another --out, or start anew with --overwrite true",
+            )
+        if self._inputs_then is not None and self._input.hexdigest() != self._inputs_then:
             raise DataError(
                 "The input is not the one that the lines already written were made from.",
                 expected=f"{self.lines} traces with hash {self._inputs_then[:16]}",

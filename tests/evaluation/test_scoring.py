@@ -273,9 +273,15 @@ def test_more_traces_at_the_end_are_added(reward: TrainedReward, some: list[Trac
 def test_another_input_is_refused(reward: TrainedReward, some: list[Trace], tmp_path: Path) -> None:
     written(reward, some, tmp_path / "x.jsonl", stop=2)
     before = (tmp_path / "x.jsonl").read_bytes()
-    for other in (some[1:], [replace(some[0], completion="else"), *some[1:]], some[:4], some[::-1]):
+    changes = ({"completion": "else"}, {"answer": "?"}, {"record": {**some[0].record, "model": "b"}})
+    first = [*(replace(some[0], **change) for change in changes)]
+    first.append(replace(some[0], question=replace(some[0].question, prompt="else")))
+    for other in (some[1:], some[::-1], *([one, *some[1:]] for one in first)):
         with pytest.raises(DataError, match="not the one that the lines already written"):
             written(reward, other, tmp_path / "x.jsonl")
+    with pytest.raises(DataError, match="ends before the lines") as error:
+        written(reward, some[:4], tmp_path / "x.jsonl")
+    assert "--limit" in str(error.value)
     assert (tmp_path / "x.jsonl").read_bytes() == before
 
 
