@@ -123,11 +123,11 @@ def _explained(error: OSError | UnpicklingError) -> RAIRLError | None:
             got=str(error).partition("\n")[0],
             remedy="use a checkpoint of rairl_lightning; --weights_only false reads one that you trust",
         )
-    if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
+    if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError):
         return CheckpointError(
             "A file cannot be read or written.",
             got=error,
-            remedy="check the path (--ckpt_path, --config, --trainer.default_root_dir) and its permissions",
+            remedy="check the path (--ckpt_path, --config, --out, --trainer.default_root_dir) and its permissions",
         )
     if error.errno not in DISK_FULL:
         return None

@@ -71,6 +71,11 @@ def explained(message: str, accepted: Collection[str], command: str = "fit") -> 
     return ConfigError("The configuration is not accepted.", got="\n            ".join(lines))
 
 
+def not_utf8(error: UnicodeDecodeError) -> ConfigError:
+    """What is wrong with a ``--config`` file that is no text."""
+    return ConfigError("A --config file is not text in UTF-8.", got=error, remedy="save it as UTF-8")
+
+
 def innermost(error: BaseException) -> RAIRLError:
     """The error that a constructor raised, out of those that jsonargparse raised from it."""
     found = error

@@ -292,7 +292,7 @@ def test_another_reward_or_setting_is_refused(reward: TrainedReward, some: list[
             written(reward, some, tmp_path / "x.jsonl", made)
 
 
-@pytest.mark.parametrize("how", ["edited", "shortened", "no note", "broken note"])
+@pytest.mark.parametrize("how", ["edited", "shortened", "no note", "broken note", "odd note", "odd figures"])
 def test_a_file_that_was_changed_is_refused(reward: TrainedReward, some: list[Trace], tmp_path: Path, how: str) -> None:
     file, meta = tmp_path / "x.jsonl", tmp_path / "x.meta.json"
     written(reward, some, file, stop=2)
@@ -306,8 +306,23 @@ def test_a_file_that_was_changed_is_refused(reward: TrainedReward, some: list[Tr
             meta.unlink()
         case "broken note":
             meta.write_text("{")
-    with pytest.raises(CheckpointError, match="cannot be continued"):
+        case "odd note":
+            meta.write_text(json.dumps({**json.loads(meta.read_text()), "lines": "6"}))
+        case "odd figures":
+            meta.write_text(json.dumps({**json.loads(meta.read_text()), "notes": {"traces": 6}}))
+    with pytest.raises(CheckpointError, match=r"cannot be (continued|read)[^$]*--overwrite true"):
         written(reward, some, file)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("tokens", None), ("scored", True), ("grades", [1]), ("problems", {"empty": "x"}), ("sums", {"right": [1, 2]})],
+)
+def test_damaged_figures_are_refused(name: str, value: object) -> None:
+    notes = Tally(3, 2, 9, sums={"right": [2, 0.5, 0.25]}).notes()
+    assert Tally.read(notes).notes() == notes
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        Tally.read({**notes, name: value})
 
 
 def test_figures_by_hand_and_a_table(
