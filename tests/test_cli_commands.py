@@ -130,6 +130,16 @@ def test_help_of_a_command_loads_no_models(name: str) -> None:
     assert done.stdout.endswith("[]\n") and f"rairl {name}" in done.stdout, done.stderr
 
 
+@pytest.mark.parametrize("file", ["samples.jsonl", "a/b.csv", "./my samples.jsonl.gz"])
+def test_a_file_for_a_class_names_the_class(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["score", "--reward=r", f"--traces={file}"]) == ConfigError.exit_code
+    assert f"--traces TraceFile --traces.path {file}" in capsys.readouterr().err
+    assert main(["localise", "--reward=r", f"--steps={file}"]) == ConfigError.exit_code
+    assert f"--steps ProcessSteps --steps.path {file}" in capsys.readouterr().err
+    assert main(["localise", "--reward=r", f"--data={file}"]) == ConfigError.exit_code
+    assert f"--data JsonLines --data.test {file}" in capsys.readouterr().err
+
+
 # --- Where a command writes ---------------------------------------------------------------------------------------
 
 
