@@ -46,11 +46,10 @@ class Tally:
         if not notes:
             return cls()
         try:
-            totals = [_number(notes[name]) for name in ("traces", "scored", "tokens")]
-            counters = {
-                name: Counter({key: _number(count) for key, count in notes[name].items()})
-                for name in ("grades", "problems")
-            }
+            traces, scored, tokens = (_number(notes[name]) for name in ("traces", "scored", "tokens"))
+            grades, problems = (
+                Counter({key: _number(count) for key, count in notes[name].items()}) for name in ("grades", "problems")
+            )
             sums = {grade: [*map(_number, (count, *rest))] for grade, (count, *rest) in notes["sums"].items()}
             if any(len(numbers) != len(("count", "sum", "squares")) for numbers in sums.values()):
                 raise ValueError("sums are three numbers each")
@@ -61,7 +60,7 @@ class Tally:
                 got=f"{type(error).__name__}: {error}",
                 remedy="give another --out, or start anew with --overwrite true",
             ) from error
-        return cls(*totals, **counters, sums=sums)
+        return cls(traces, scored, tokens, grades, problems, sums)
 
     def notes(self) -> dict[str, Any]:
         """Plain values."""
