@@ -11,6 +11,7 @@ from pickle import UnpicklingError
 from rairl_lightning import __version__
 from rairl_lightning.commands import COMMANDS
 from rairl_lightning.errors import CheckpointError, RAIRLError
+from rairl_lightning.text.visible import visible
 
 _USES = "".join(f"  {name:<10} {about}\n" for name, about in COMMANDS.items())
 
@@ -81,7 +82,7 @@ def guarded(command: Callable[[], None], *, debug: bool = False) -> int:
         known = error if isinstance(error, RAIRLError) else _explained(error)
         if debug or known is None:
             raise
-        print(f"error: {known}", file=sys.stderr)
+        print(visible(f"error: {known}", keep="\n"), file=sys.stderr)  # it may quote a file
         return known.exit_code
     return 0
 
@@ -122,11 +123,11 @@ def _explained(error: OSError | UnpicklingError) -> RAIRLError | None:
             got=str(error).partition("\n")[0],
             remedy="use a checkpoint of rairl_lightning; --weights_only false reads one that you trust",
         )
-    if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
+    if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError):
         return CheckpointError(
             "A file cannot be read or written.",
             got=error,
-            remedy="check the path (--ckpt_path, --config, --trainer.default_root_dir) and its permissions",
+            remedy="check the path (--ckpt_path, --config, --out, --trainer.default_root_dir) and its permissions",
         )
     if error.errno not in DISK_FULL:
         return None

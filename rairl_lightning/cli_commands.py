@@ -11,7 +11,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
-from rairl_lightning.cli_errors import explained, innermost
+from rairl_lightning.cli_errors import explained, innermost, not_utf8
 from rairl_lightning.errors import RAIRLError
 
 # Importing a room makes the names of its classes known, so that an option may say `Dense` for its full path. None of
@@ -58,6 +58,8 @@ def parsed(function: Function, args: Sequence[str]) -> dict[str, Any]:
     except ArgumentError as error:
         accepted = {action.dest for action in parser._actions}
         raise explained(str(error), accepted, command=function.__name__) from error
+    except UnicodeDecodeError as error:
+        raise not_utf8(error) from error
     try:
         built = parser.instantiate(config)
     except RAIRLError:

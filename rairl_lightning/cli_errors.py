@@ -16,6 +16,13 @@ _STEP = re.compile(r"^([ -]*)(?:Parser key \"([^\"]+)\"|.*?class_path '([^']+)')
 _NOISE = re.compile(
     r"Does not validate|Subtypes:|Errors:$|Given value|Expected a path but|- Expected a <class 'None|^$"
 )
+_FILES = (".jsonl", ".json", ".gz", ".parquet", ".csv")
+_READERS = {
+    "traces": ("TraceFile", "path"),
+    "selection": ("TraceFile", "path"),
+    "steps": ("ProcessSteps", "path"),
+    "data": ("JsonLines", "test"),
+}
 _TRAINER_PARTS = ("lightning.pytorch.callbacks", "lightning.pytorch.loggers", "lightning.pytorch.strategies")
 
 
@@ -69,6 +76,11 @@ def explained(message: str, accepted: Collection[str], command: str = "fit") -> 
             return explain(found, Place.read(message[: found.start()], accepted, command))
     lines = [line.strip() for line in message.splitlines() if not _NOISE.search(line.strip())]
     return ConfigError("The configuration is not accepted.", got="\n            ".join(lines))
+
+
+def not_utf8(error: UnicodeDecodeError) -> ConfigError:
+    """What is wrong with a ``--config`` file that is no text."""
+    return ConfigError("A --config file is not text in UTF-8.", got=error, remedy="save it as UTF-8")
 
 
 def innermost(error: BaseException) -> RAIRLError:
@@ -172,6 +184,8 @@ def _unknown_class(found: re.Match[str], place: Place) -> ConfigError:
     by_name: dict[str, str] = {}
     for path in _public_classes(place):
         by_name.setdefault(path.split(".")[-1], path)
+    if Path(wrong).suffix in _FILES:
+        return _file_for_class(wrong, place)
     if wrong in by_name:  # one of several types was expected, and the parser does not say which came near
         return ConfigError(f"{place.path} does not take a {wrong}.", got=by_name[wrong], remedy="see --help")
     close = get_close_matches(wrong.split(".")[-1], by_name, n=3, cutoff=0.75)
@@ -181,6 +195,20 @@ def _unknown_class(found: re.Match[str], place: Place) -> ConfigError:
         got=f"{place.path}: {wrong}",
         remedy=_did_you_mean(*(by_name[name] for name in close)),
     )
+
+
+def _file_for_class(file: str, place: Place) -> ConfigError:
+    name, option = _READERS.get(place.path, ("CLASS", "path"))
+    return ConfigError(
+        f"{place.path} takes a class, which says how a file is read.",
+        expected=name,
+        got=file,
+        remedy=f"--{place.path} {name} --{place.path}.{option} {file}",
+    )
+
+
+def _no_import_path(found: re.Match[str], place: Place) -> ConfigError:
+    return _file_for_class(found["name"], place)
 
 
 def _wrong_base(found: re.Match[str], place: Place) -> ConfigError:
@@ -257,5 +285,6 @@ _COMPLAINTS: tuple[tuple[str, Callable[[re.Match[str], Place], ConfigError]], ..
     (r"invalid choice: '(?P<key>[^']+)' \(choose from (?P<choices>[^)]+)\)", _unknown_command),
     (r"the following arguments are required: (?P<key>\S+)", _missing_argument),
     (r"Problems parsing config: (?P<got>.+)", _bad_yaml),
+    (r"Unexpected import path format: (?P<name>[^\n]+)", _no_import_path),
     (r"Expected a dot import path string: (?P<name>[\w.]+)", _unknown_class),
 )

@@ -10,7 +10,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from rairl_lightning.callbacks.interrupt import InterruptCheckpoint
-from rairl_lightning.cli_errors import explained, innermost
+from rairl_lightning.cli_errors import explained, innermost, not_utf8
 from rairl_lightning.errors import ConfigError, RAIRLError
 
 # Importing a room makes the names of its classes known, so that YAML may say `RAIRL` for its full path.
@@ -114,6 +114,8 @@ class RAIRLCLI(LightningCLI):
         except ArgumentError as error:
             accepted = {action.dest for one in self._subcommand_parsers.values() for action in one._actions}
             raise explained(str(error), accepted) from error
+        except UnicodeDecodeError as error:
+            raise not_utf8(error) from error
         command = self.config[self.config["subcommand"]]
         if command.get("weights_only") is None:
             command["weights_only"] = True  # checkpoints are data: they may hold no code

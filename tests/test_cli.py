@@ -142,6 +142,14 @@ def test_unknown_command_is_explained(
     assert "did you mean 'fit'?" in capsys.readouterr().err
 
 
+def test_an_error_that_quotes_a_file_does_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> None:
+        raise CheckpointError("No \x1b[2Jrun\u202e.", got="\udc80", remedy="another")
+
+    assert guarded(fail) == 5
+    assert capsys.readouterr().err == "error: No \\x1b[2Jrun\\u202e.\n  got:      \\udc80\n  remedy:   another\n"
+
+
 # --- What the Trainer may not be told -----------------------------------------------------------------------------
 
 

@@ -17,8 +17,9 @@ from rairl_lightning.cli import guarded, main
 from rairl_lightning.cli_commands import launch, parsed
 from rairl_lightning.cli_parser import launch as launch_training  # here: Lightning logs to the stderr it is born with
 from rairl_lightning.commands import COMMANDS
-from rairl_lightning.commands.output import output_folder
+from rairl_lightning.commands.output import OutputFolder
 from rairl_lightning.components import Dense, Interval, Minimum, TokenWeighted
+from rairl_lightning.data.traces import TraceFile
 from rairl_lightning.errors import ConfigError
 
 Read = Callable[..., dict[str, Any]]
@@ -129,22 +130,50 @@ def test_help_of_a_command_loads_no_models(name: str) -> None:
     assert done.stdout.endswith("[]\n") and f"rairl {name}" in done.stdout, done.stderr
 
 
+@pytest.mark.parametrize("file", ["samples.jsonl", "a/b.csv", "./my samples.jsonl.gz"])
+def test_a_file_for_a_class_names_the_class(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["score", "--reward=r", f"--traces={file}"]) == ConfigError.exit_code
+    assert f"--traces TraceFile --traces.path {file}" in capsys.readouterr().err
+    assert main(["localise", "--reward=r", f"--steps={file}"]) == ConfigError.exit_code
+    assert f"--steps ProcessSteps --steps.path {file}" in capsys.readouterr().err
+    assert main(["localise", "--reward=r", f"--data={file}"]) == ConfigError.exit_code
+    assert f"--data JsonLines --data.test {file}" in capsys.readouterr().err
+
+
 # --- Where a command writes ---------------------------------------------------------------------------------------
 
 
 def test_an_earlier_result_is_not_overwritten(tmp_path: Path) -> None:
-    out = output_folder(tmp_path / "a" / "b", ["summary.json"], overwrite=False)
+    out = OutputFolder(tmp_path / "a" / "b", ("summary.json",)).prepare()
     (out / "summary.json").write_text("1")
     (out / "notes.txt").write_text("mine")
     with pytest.raises(ConfigError, match=r"--overwrite true"):
-        output_folder(out, ["summary.json", "x"], overwrite=False)
+        OutputFolder(out, ("summary.json", "x")).prepare()
+    OutputFolder(out, ("summary.json", "x")).prepare(continues=True)
+    OutputFolder(out, ("summary.json", "x")).clear()
     assert (out / "summary.json").read_text() == "1"
-    output_folder(out, ["other.json"], overwrite=False)
-    output_folder(out, ["summary.json"], overwrite=True)
+    OutputFolder(out, ("other.json",)).prepare()
+    (out / "x").write_text("2")
+    output = OutputFolder(out, ("summary.json", "x"), overwrite=True)
+    output.prepare()
+    assert (out / "summary.json").read_text() == "1", "not before all else was checked"
+    output.clear(keep=["x"])
     assert not (out / "summary.json").exists() and (out / "notes.txt").read_text() == "mine"
+    assert (out / "x").read_text() == "2"
 
 
 def test_a_file_is_no_output_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match="which is a file"):
-        output_folder(tmp_path / "file", [], overwrite=True)
+    for path in (tmp_path / "file", tmp_path / "file" / "a" / "b"):
+        with pytest.raises(ConfigError, match="which is a file"):
+            OutputFolder(path, (), overwrite=True).prepare()
+
+
+def test_an_input_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "traces.jsonl").write_text("{}")
+    (tmp_path / "link.jsonl").symlink_to(tmp_path / "traces.jsonl")
+    output = OutputFolder(tmp_path, ("traces.jsonl", "new.json"), overwrite=True)
+    for given in ("traces.jsonl", "link.jsonl", "", "../" + tmp_path.name):
+        with pytest.raises(ConfigError, match="what it reads"):
+            output.prepare(None, TraceFile(str(tmp_path / given)))
+    output.prepare(TraceFile(str(tmp_path / "other.jsonl"), meta=("\0", "x" * 5000)), "new.json")

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
-from rairl_lightning.commands.output import output_folder
+from rairl_lightning.commands.output import OutputFolder
 from rairl_lightning.components.base import Granularity
 from rairl_lightning.components.step_scores import LastToken, StepScore
 from rairl_lightning.data.demonstrations import DemonstrationSource
@@ -87,7 +87,8 @@ def localise(  # noqa: PLR0913  one argument, one option
         raise ConfigError("There is nothing to localise.", expected="--data or --steps, or both", remedy="see --help")
     for name, value in (("copies", copies), ("interval", interval), ("limit", 1 if limit is None else limit)):
         check_number(name, value, at_least=1)
-    folder = output_folder(out, FILES, overwrite=overwrite)
+    earlier = OutputFolder(out, FILES, overwrite)
+    folder = earlier.prepare(data, steps)
     demonstrations = None if data is None else _of_split(data, split)[:limit]
     solutions = None if steps is None else steps.solutions()[:limit]
 
@@ -106,6 +107,7 @@ def localise(  # noqa: PLR0913  one argument, one option
         plugins=plugins,
         max_tokens=max_tokens,
     )
+    earlier.clear()
     made_by = {"reward_from": reward, "fingerprint": trained.fingerprint, "reader": repr(trained.reader)}
     summary: dict[str, Any] = {**made_by, "seed": seed, "commit": commit(), "limit": limit}
     if demonstrations is not None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
-from rairl_lightning.commands.output import output_folder
+from rairl_lightning.commands.output import OutputFolder
 from rairl_lightning.components.pooling import Pooling
 from rairl_lightning.data.demonstrations import DemonstrationSource
 from rairl_lightning.data.traces import TraceSource
@@ -86,6 +86,12 @@ def rerank(  # noqa: PLR0913  one argument, one option
         overwrite: replace an earlier result in OUT.
     """
     _check(traces, data, selection, sizes)
+    if data is not None and min(sizes) > sampling.samples:
+        raise ConfigError(
+            "There are fewer samples than the smallest N to choose among.",
+            expected=f"--sampling.samples >= {min(sizes)}, or a smaller --sizes",
+            got=f"samples {sampling.samples}, sizes {', '.join(map(str, sizes))}",
+        )
     from rairl_lightning.evaluation.provenance import commit
     from rairl_lightning.evaluation.reranking import run
     from rairl_lightning.evaluation.reranking.partition import Partition
@@ -96,7 +102,8 @@ def rerank(  # noqa: PLR0913  one argument, one option
     from rairl_lightning.evaluation.trained import TrainedReward
 
     start = time.perf_counter()
-    folder = output_folder(out, [*FILES, *(SAMPLED if data is not None else ())], overwrite=overwrite)
+    output = OutputFolder(out, (*FILES, *(SAMPLED if data is not None else ())), overwrite)
+    folder = output.prepare(traces, data, selection)
     trained = TrainedReward.load(
         reward, device=device, backbone=backbone, config=run_config, plugins=plugins, max_tokens=max_tokens
     )
@@ -127,8 +134,12 @@ def rerank(  # noqa: PLR0913  one argument, one option
         "commit": commit(),
         "seconds": round(time.perf_counter() - start, 1),
     }
+    output.clear(keep=() if data is None else SAMPLED if fits else SAMPLED[:1])
     run.write_results(folder, partition, report, fitted, origin)
     print_report(report)
+    if not report.best_of:
+        told = f"No question has as many graded traces as any of the sizes {', '.join(map(str, sizes))}"
+        print(f"{told}: nothing was chosen among; give smaller --sizes.")
     print(f"Saved {folder}.")
 
 
@@ -148,5 +159,7 @@ def _check(
             expected="--data without --selection",
             got="both",
         )
+    if not sizes:
+        raise ConfigError("There is no N to choose among.", expected="--sizes [2,4]", got="an empty list")
     for n in sizes:
         check_number("sizes", n, at_least=1)

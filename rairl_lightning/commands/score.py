@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
-from rairl_lightning.commands.output import output_folder
+from rairl_lightning.commands.output import OutputFolder
 from rairl_lightning.components.base import Granularity
 from rairl_lightning.components.pooling import Pooling
 from rairl_lightning.data.traces import TraceSource
@@ -70,8 +70,8 @@ def score(  # noqa: PLR0913  one argument, one option
     from rairl_lightning.evaluation.tally import print_tally
     from rairl_lightning.evaluation.trained import TrainedReward
 
-    own = [] if not overwrite and (out / META).exists() else [SCORES, META, SUMMARY]
-    folder = output_folder(out, own, overwrite=overwrite)
+    output = OutputFolder(out, (SCORES, META, SUMMARY), overwrite)
+    folder = output.prepare(traces, continues=(out / META).exists())
     trained = TrainedReward.load(
         reward,
         device=device,
@@ -83,9 +83,12 @@ def score(  # noqa: PLR0913  one argument, one option
         max_tokens=max_tokens,
     )
     made_by = {"fingerprint": trained.fingerprint, "tokens": tokens, "long": repr(long)}
+    read = islice(traces_of(traces), limit)
+    first_read = list(islice(read, 1))  # a file that cannot be read leaves the earlier result
+    output.clear()
     with ResumableLines(folder / SCORES, made_by) as lines:
         start = time.perf_counter()
-        parts = score_file(trained, islice(traces_of(traces), limit), lines, long=long, tokens=tokens)
+        parts = score_file(trained, chain(first_read, read), lines, long=long, tokens=tokens)
         first, figures = followed(parts, limit)
     seconds = time.perf_counter() - start
     origin = {"reward_from": reward, "traces_from": repr(traces), **made_by, "reader": repr(trained.reader)}

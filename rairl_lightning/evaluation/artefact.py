@@ -165,7 +165,10 @@ def _configured(file: Path) -> Mapping[str, Any]:
         given = yaml.safe_load(file.read_text(encoding="utf-8"))["model"]["init_args"]
         reader = {key: given[key] for key in READER_KEYS}
         return {"pair": given["pair"], "reader": reader}
-    except (yaml.YAMLError, KeyError, TypeError) as error:
+    except OSError as error:
+        remedy = "--run_config names the config.yaml in the folder of the run"
+        raise ConfigError(f"{file} cannot be read.", got=error, remedy=remedy) from error
+    except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"{file} does not say what the reward is made of.",
             expected=f"model.init_args with pair, {', '.join(READER_KEYS)}",

@@ -14,6 +14,7 @@ from rairl_lightning.errors import CheckpointError, DataError
 from rairl_lightning.evaluation.summary import json_safe, write_summary
 
 CHUNK = 1 << 20
+NOTE = {"lines": int, "bytes": int, "notes": dict, "made_by": dict, "input": str, "output": str}
 
 
 class ResumableLines:
@@ -61,7 +62,14 @@ class ResumableLines:
         count = 0
         for count, text in enumerate(inputs, start=1):  # noqa: B007
             self._seen(text)
-        if self._inputs_then is not None and (count != self.lines or self._input.hexdigest() != self._inputs_then):
+        if count < self.lines:
+            raise DataError(
+                "The input ends before the lines already written do.",
+                expected=f"at least {self.lines} traces",
+                got=count,
+                remedy="raise --limit, give another --out, or start anew with --overwrite true",
+            )
+        if self._inputs_then is not None and self._input.hexdigest() != self._inputs_then:
             raise DataError(
                 "The input is not the one that the lines already written were made from.",
                 expected=f"{self.lines} traces with hash {self._inputs_then[:16]}",
@@ -106,11 +114,15 @@ class ResumableLines:
             return {}
         try:
             note = json.loads(self.meta.read_text(encoding="utf-8"))
-            made_by, _ = note["made_by"], [note[key] for key in ("lines", "bytes", "notes", "input", "output")]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            if wrong := [key for key, kind in NOTE.items() if type(note[key]) is not kind]:
+                raise TypeError(f"{', '.join(wrong)} of another type")
+            if min(note["lines"], note["bytes"]) < 0:
+                raise ValueError("a number below 0")
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             if not self.file.stat().st_size:
                 return {}
             raise self._other(f"no readable {self.meta.name} beside it", str(error)) from error
+        made_by = note["made_by"]
         changed = sorted(key for key in {*made_by, *self._made_by} if made_by.get(key) != self._made_by.get(key))
         if changed:
             then, now = ({key: one.get(key) for key in changed} for one in (made_by, self._made_by))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
@@ -72,5 +73,7 @@ def followed(parts: Iterator[Tally], total: int | None = None) -> tuple[dict[str
 
 
 def _identity(trace: Trace) -> str:
-    """What a line is made from."""
-    return "\0".join((trace.question.id, trace.question.prompt, trace.completion, trace.grade.value))
+    """All that a line is made from beside the reward."""
+    question = trace.question
+    parts = (question.id, question.prompt, trace.completion, trace.answer, trace.grade.value, dict(trace.record))
+    return json.dumps(parts, sort_keys=True, default=str)

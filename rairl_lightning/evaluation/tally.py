@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from rairl_lightning.errors import CheckpointError
 from rairl_lightning.evaluation.scoring import PROBLEMS, TraceScore
 from rairl_lightning.text.graders import Grade
 
@@ -37,11 +38,29 @@ class Tally:
 
     @classmethod
     def read(cls, notes: Mapping[str, Any]) -> Tally:
-        """What :meth:`notes` gave; an empty mapping starts anew."""
+        """What :meth:`notes` gave; an empty mapping starts anew.
+
+        Raises:
+            CheckpointError: it gave something else.
+        """
         if not notes:
             return cls()
-        counters = {name: Counter(notes[name]) for name in ("grades", "problems")}
-        return cls(notes["traces"], notes["scored"], notes["tokens"], **counters, sums=dict(notes["sums"]))
+        try:
+            traces, scored, tokens = (_number(notes[name]) for name in ("traces", "scored", "tokens"))
+            grades, problems = (
+                Counter({key: _number(count) for key, count in notes[name].items()}) for name in ("grades", "problems")
+            )
+            sums = {grade: [*map(_number, (count, *rest))] for grade, (count, *rest) in notes["sums"].items()}
+            if any(len(numbers) != len(("count", "sum", "squares")) for numbers in sums.values()):
+                raise ValueError("sums are three numbers each")
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise CheckpointError(
+                "The figures of the lines already written cannot be read.",
+                expected="those that were noted beside the file",
+                got=f"{type(error).__name__}: {error}",
+                remedy="give another --out, or start anew with --overwrite true",
+            ) from error
+        return cls(traces, scored, tokens, grades, problems, sums)
 
     def notes(self) -> dict[str, Any]:
         """Plain values."""
@@ -73,6 +92,12 @@ class Tally:
             "problems": {name: self.problems[name] for name in PROBLEMS},
             "reward": {name: _moments(*sums) for name, sums in groups.items() if sums},
         }
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{value!r} is no number")
+    return value
 
 
 def print_tally(figures: Mapping[str, Any], console: Console) -> None:

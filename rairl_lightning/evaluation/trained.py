@@ -14,6 +14,7 @@ from torch import Tensor
 from rairl_lightning.components.base import Granularity
 from rairl_lightning.components.pooling import Pooling
 from rairl_lightning.components.reader import RewardReader
+from rairl_lightning.errors import ConfigError
 from rairl_lightning.evaluation.artefact import Artefact
 from rairl_lightning.functional._checks import check_number
 from rairl_lightning.models.codec import TraceCodec
@@ -81,15 +82,17 @@ class TrainedReward:
             max_tokens: padded tokens in a model at once, >= 1; changes no score.
 
         Raises:
+            ConfigError: there is no such device.
             CheckpointError: there is no reward, or it does not fit: another base, tokenizer or chat template, a
                 baseline without discriminator, tensors missing or unexpected.
             ModelError: the base model cannot be loaded.
         """
         check_number("max_tokens", max_tokens, at_least=1)
+        place = _device(device)
         artefact = Artefact.read(path, config, plugins).with_backbone(backbone)
         reader = artefact.reader
         reader = replace(reader, pooling=pooling or reader.pooling, granularity=granularity or reader.granularity)
-        models = artefact.build(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+        models = artefact.build(place)
         return cls(models.eval().requires_grad_(False), reader, max_tokens, str(path))
 
     @property
@@ -119,3 +122,19 @@ class TrainedReward:
         pay_NT = self.reader.pay(outputs, tokens)
         rewards_NT = self.reader.rewards(pay_NT, tokens)
         return Scores(pay_NT, rewards_NT, self.reader.granularity(tokens), self.reader.pooled(rewards_NT, tokens))
+
+
+def _device(name: str) -> torch.device:
+    """The device of that name, once something could be put there."""
+    gpus = torch.cuda.device_count()
+    try:
+        device = torch.device(("cuda" if gpus else "cpu") if name == "auto" else name)
+        torch.zeros(1, device=device).item()  # of `meta` there is nothing to read
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ConfigError(
+            "There is no such device.",
+            expected=", ".join(["auto", "cpu", *(f"cuda:{number}" for number in range(gpus))]),
+            got=f"{name}: {str(error).partition(chr(10))[0]}",
+            remedy="leave --device at auto",
+        ) from error
+    return device

@@ -14,6 +14,7 @@ from rairl_lightning.errors import ModelError
 from rairl_lightning.models.offsets import Span, decoder_for
 from rairl_lightning.text.chat import leaves_open, render_completion
 from rairl_lightning.text.steps import step_spans
+from rairl_lightning.text.well_formed import well_formed
 from rairl_lightning.types import Demonstration, TraceIds
 
 PROBE = "x"
@@ -156,7 +157,7 @@ class TraceCodec:
 
     def _ids(self, text: str) -> list[int]:
         # The template writes the special tokens itself; the tokenizer must not add a second bos.
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return self.tokenizer(well_formed(text), add_special_tokens=False)["input_ids"]
 
 
 def _step_ends(offsets: Sequence[Span], spans: Sequence[Span], *, finished: bool) -> list[bool]:

@@ -217,6 +217,8 @@ def test_another_policy_or_seed_answers_differently(rerank: Rerank, run: Path, t
         ([*SAMPLING, "--sampling.split=selection"], "not reported on it"),
         ([*SAMPLING, "--sampling.samples=0"], "samples"),
         ([*SAMPLING, "--sizes=[0]"], "sizes"),
+        ([*SAMPLING, "--sizes=[]"], "no N to choose among"),
+        ([*SAMPLING, "--sizes=[64,32]"], "--sampling.samples >= 32"),
     ],
 )
 def test_what_cannot_be_is_refused(
@@ -233,3 +235,17 @@ def test_an_earlier_result_stays(rerank: Rerank, file: Path, tmp_path: Path) -> 
     assert rerank(*plain) == ConfigError.exit_code
     assert (tmp_path / "out" / "summary.json").exists()
     assert rerank(*plain, "--overwrite=true") == 0
+
+
+def test_where_nothing_can_be_chosen_it_says_so(
+    rerank: Rerank, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = [*traces(file), "--calibration=NoCalibration"]
+    assert rerank(*plain, "--sizes=[5,9]") == 0
+    assert "as any of the sizes 5, 9" in capsys.readouterr().out and not summary(tmp_path / "out")["best_of"]
+    assert rerank(*plain, "--sizes=[4,9]", out="some") == 0 and "as any of the sizes" not in capsys.readouterr().out
+    path = tmp_path / "test.jsonl"
+    path.write_text(json.dumps({"prompt": "gate 1", "answer": "left"}) + "\n")
+    data = ["--data=JsonLines", f"--data.test={path}", "--sampling.samples=2"]
+    assert rerank(*data, out="empty") == DataError.exit_code
+    assert "--calibration NoCalibration" in capsys.readouterr().err

@@ -104,6 +104,13 @@ def test_options_reach_the_reward(score: Score, run: Path, file: Path, tmp_path:
     assert ours != plain and sum(value is None for value in ours) == 1
 
 
+def test_the_earlier_result_goes_only_when_there_is_a_new_one(score: Score, file: Path, tmp_path: Path) -> None:
+    assert score("--limit=1") == 0
+    for wrong in ("--reward=nowhere", f"--traces.path={file}.missing"):
+        assert score("--overwrite=true", wrong) == CheckpointError.exit_code
+        assert len(rows(tmp_path / "out")) == 1
+
+
 def test_what_another_wrote_is_not_overwritten(score: Score, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "scores.jsonl").write_text("mine\n")
@@ -116,3 +123,34 @@ def test_a_wrong_option_comes_before_any_loading(score: Score, capsys: pytest.Ca
     assert score("--long=Windows", "--long.overlap=-1") == ConfigError.exit_code
     assert score("--reward=nowhere") == CheckpointError.exit_code
     assert "rairl fit" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta", "cpu:x"])
+def test_a_device_that_is_not_there(score: Score, capsys: pytest.CaptureFixture[str], device: str) -> None:
+    assert score(f"--device={device}") == ConfigError.exit_code
+    err = capsys.readouterr().err
+    assert "There is no such device" in err and f"{device}: " in err and "--device at auto" in err
+
+
+def test_configurations_that_cannot_be_read(score: Score, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "latin.yaml"
+    file.write_bytes("model: é".encode("latin-1"))
+    assert score(f"--config={file}") == ConfigError.exit_code
+    assert "UTF-8" in capsys.readouterr().err
+    assert score(f"--run_config={file}") == ConfigError.exit_code
+    assert "config.yaml that R-AIRL" in capsys.readouterr().err
+    assert score(f"--run_config={tmp_path}/none.yaml") == ConfigError.exit_code
+    err = capsys.readouterr().err
+    assert "--run_config names" in err and "--ckpt_path" not in err
+
+
+def test_lone_surrogates_are_replaced(run: Path, tmp_path: Path) -> None:
+    path = tmp_path / "samples.jsonl"
+    row = {"id": "a", "prompt": "go \ud800", "completion": completion(1).replace("go", "\udfffgo 🙂"), "answer": "left"}
+    path.write_text(json.dumps(row) + "\n")
+    args = ["--traces=TraceFile", f"--traces.path={path}", f"--out={tmp_path}/out", "--device=cpu"]
+    assert main(["score", f"--reward={run}", *args]) == 0
+    (line,) = rows(tmp_path / "out")
+    assert line["prompt"] == "go \ufffd" and "\ufffdgo 🙂" in line["completion"] and line["reward"] is not None
+    plain = TrainedReward.load(run, device="cpu").codec
+    assert plain.encode_trace("\udc80", "a\udc80 b")[0] == plain.encode_trace("\ufffd", "a\ufffd b")[0]

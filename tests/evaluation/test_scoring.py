@@ -273,9 +273,15 @@ def test_more_traces_at_the_end_are_added(reward: TrainedReward, some: list[Trac
 def test_another_input_is_refused(reward: TrainedReward, some: list[Trace], tmp_path: Path) -> None:
     written(reward, some, tmp_path / "x.jsonl", stop=2)
     before = (tmp_path / "x.jsonl").read_bytes()
-    for other in (some[1:], [replace(some[0], completion="else"), *some[1:]], some[:4], some[::-1]):
+    changes = ({"completion": "else"}, {"answer": "?"}, {"record": {**some[0].record, "model": "b"}})
+    first = [*(replace(some[0], **change) for change in changes)]
+    first.append(replace(some[0], question=replace(some[0].question, prompt="else")))
+    for other in (some[1:], some[::-1], *([one, *some[1:]] for one in first)):
         with pytest.raises(DataError, match="not the one that the lines already written"):
             written(reward, other, tmp_path / "x.jsonl")
+    with pytest.raises(DataError, match="ends before the lines") as error:
+        written(reward, some[:4], tmp_path / "x.jsonl")
+    assert "--limit" in str(error.value)
     assert (tmp_path / "x.jsonl").read_bytes() == before
 
 
@@ -286,7 +292,7 @@ def test_another_reward_or_setting_is_refused(reward: TrainedReward, some: list[
             written(reward, some, tmp_path / "x.jsonl", made)
 
 
-@pytest.mark.parametrize("how", ["edited", "shortened", "no note", "broken note"])
+@pytest.mark.parametrize("how", ["edited", "shortened", "no note", "broken note", "odd note", "odd figures"])
 def test_a_file_that_was_changed_is_refused(reward: TrainedReward, some: list[Trace], tmp_path: Path, how: str) -> None:
     file, meta = tmp_path / "x.jsonl", tmp_path / "x.meta.json"
     written(reward, some, file, stop=2)
@@ -300,8 +306,23 @@ def test_a_file_that_was_changed_is_refused(reward: TrainedReward, some: list[Tr
             meta.unlink()
         case "broken note":
             meta.write_text("{")
-    with pytest.raises(CheckpointError, match="cannot be continued"):
+        case "odd note":
+            meta.write_text(json.dumps({**json.loads(meta.read_text()), "lines": "6"}))
+        case "odd figures":
+            meta.write_text(json.dumps({**json.loads(meta.read_text()), "notes": {"traces": 6}}))
+    with pytest.raises(CheckpointError, match=r"cannot be (continued|read)[^$]*--overwrite true"):
         written(reward, some, file)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("tokens", None), ("scored", True), ("grades", [1]), ("problems", {"empty": "x"}), ("sums", {"right": [1, 2]})],
+)
+def test_damaged_figures_are_refused(name: str, value: object) -> None:
+    notes = Tally(3, 2, 9, sums={"right": [2, 0.5, 0.25]}).notes()
+    assert Tally.read(notes).notes() == notes
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        Tally.read({**notes, name: value})
 
 
 def test_figures_by_hand_and_a_table(

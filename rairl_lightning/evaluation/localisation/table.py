@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from rairl_lightning.evaluation.summary import print_rows
+from rairl_lightning.text.visible import visible
 
 Figures = Mapping[str, Any]
 
@@ -59,7 +60,7 @@ def print_solutions(report: Figures, console: Console) -> None:
 
 
 def _print(console: Console, title: str, columns: tuple[str, ...], rows: Figures) -> None:
-    print_rows(console, escape(title), columns, {escape(name): row for name, row in rows.items()})
+    print_rows(console, escape(visible(title)), columns, {escape(visible(name)): row for name, row in rows.items()})
 
 
 def _print_counts(console: Console, counts: Figures) -> None:
@@ -70,4 +71,4 @@ def _print_counts(console: Console, counts: Figures) -> None:
         told += [
             f"{name.replace('_', ' ')} {part} {number:,}".replace("  ", " ") for part, number in parts.items() if number
         ]
-    console.print(escape("   ".join(told)), highlight=False)
+    console.print(escape(visible("   ".join(told))), highlight=False)

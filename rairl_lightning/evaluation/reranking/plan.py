@@ -72,6 +72,13 @@ class Sampling:
             ConfigError: they are the test split, or the reported ones.
             DataError: there are none.
         """
+        if not getattr(splits, self.fit_split):
+            raise DataError(
+                f"The {self.fit_split} split is empty, so nothing can be fitted or chosen on it.",
+                expected="at least one question",
+                got=0,
+                remedy="take --calibration NoCalibration and no more than one pooling, or another --sampling.fit_split",
+            )
         questions = splits.to_choose_on(self.fit_split)[: self.limit]
         if self.fit_split == self.split:
             raise ConfigError(

@@ -7,6 +7,7 @@ from rich.markup import escape
 
 from rairl_lightning.evaluation.reranking.report import RerankingReport
 from rairl_lightning.evaluation.summary import print_rows
+from rairl_lightning.text.visible import visible
 
 WIDTH = 120  # of a file or a pipe, which says nothing of its own
 
@@ -37,7 +38,7 @@ def print_report(report: RerankingReport, console: Console | None = None) -> Non
     errors = {name: {part: report.calibration[part]["ece"] for part in ("before", "after")} for name in ("ECE",)}
     print_rows(console, f"Calibration: {report.calibration['method']}", ("before", "after"), errors)
     odd = "   ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in report.counts.items() if count)
-    console.print(f"pooling {escape(report.pooling['chosen'])}   {odd}", highlight=False)
+    console.print(f"pooling {escape(visible(report.pooling['chosen']))}   {odd}", highlight=False)
 
 
 def _print_categories(report: RerankingReport, console: Console) -> None:
@@ -51,7 +52,7 @@ def _print_categories(report: RerankingReport, console: Console) -> None:
     columns = ("reward", "majority", "random", "reward - random")
     named = {**sections["categories"], "mean of categories": sections["macro"], "all": sections["all"]}
     rows = {
-        escape(f"{name or 'none'} ({section['questions']})"): {
+        escape(visible(f"{name or 'none'} ({section['questions']})")): {
             **{rule: section["right"][rule] for rule in columns[:3]},
             columns[3]: section["over_random"]["reward"],
         }
