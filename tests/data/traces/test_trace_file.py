@@ -185,3 +185,9 @@ def test_an_empty_trace_says_nothing_and_is_no_error(tmp_path: Path) -> None:
         write(tmp_path / "a.jsonl", [{"question": "q", "answer": "2", "completions": ["", "The answer is 2."]}])
     )
     assert question.grades == (UNANSWERED, RIGHT)
+
+
+def test_a_gold_that_is_a_gsm8k_solution_is_its_final_line(tmp_path: Path) -> None:
+    row = {"question": "How much is 600 + 600?", "answer": "600 + 600 = <<600+600=1200>>1200\n#### 1,200"}
+    [question] = read(write(tmp_path / "a.jsonl", [{**row, "completions": ["The answer is 1200.", "#### 600"]}]))
+    assert question.question.answer == "1200" and question.grades == (RIGHT, WRONG)
