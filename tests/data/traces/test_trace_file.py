@@ -191,3 +191,26 @@ def test_a_gold_that_is_a_gsm8k_solution_is_its_final_line(tmp_path: Path) -> No
     row = {"question": "How much is 600 + 600?", "answer": "600 + 600 = <<600+600=1200>>1200\n#### 1,200"}
     [question] = read(write(tmp_path / "a.jsonl", [{**row, "completions": ["The answer is 1200.", "#### 600"]}]))
     assert question.question.answer == "1200" and question.grades == (RIGHT, WRONG)
+
+
+def test_marks_are_numbers_or_words_and_nothing_else(tmp_path: Path) -> None:
+    row = {"question": "How much is 1 + 1?"}
+    marks = [1, 0, 1.0, "1", "0", "True", "false ", True, None, ""]
+    rows = [{**row, "completion": "The answer is 2.", "correct": mark} for mark in marks]
+    [question] = read(write(tmp_path / "a.jsonl", rows))
+    unknown = Grade.UNKNOWN
+    assert question.grades == (RIGHT, WRONG, RIGHT, RIGHT, WRONG, RIGHT, WRONG, RIGHT, unknown, unknown)
+    broad = {**row, "completions": TEXTS[:2]}
+    for n, listed in enumerate(([1, 0], "[1, 0]")):
+        [question] = read(write(tmp_path / f"b{n}.jsonl", [{**broad, "correct": listed}]))
+        assert question.grades == (RIGHT, WRONG)
+    for n, odd in enumerate((2, "yes", 0.5, [1], [1, 0, 1], [1, "maybe"])):
+        path = write(tmp_path / f"c{n}.jsonl", [{**broad, "correct": True}, {**broad, "correct": odd}])
+        with pytest.raises(DataError, match=rf"c{n}\.jsonl:2 has no usable 'correct'"):
+            read(path)
+    assert read(write(tmp_path / "d.jsonl", [{**broad, "answer": "2", "correct": [1]}]))[0].grades == (RIGHT, WRONG)
+
+
+def test_a_field_that_is_null_is_not_there(tmp_path: Path) -> None:
+    rows = [{"question": "How much is 1 + 1?", "answer": "2", "completions": None, "completion": "#### 2"}]
+    assert read(write(tmp_path / "a.jsonl", rows))[0].grades == (RIGHT,)
