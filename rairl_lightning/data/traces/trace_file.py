@@ -155,6 +155,7 @@ class TraceFile(TraceSource):
             grades=tuple(grades),
             classes=tuple(answer_classes(answers, partial(self.grader.same, question=question))),
             records=tuple(record.values for record in group.records),
+            rows=tuple(int(record.where.rpartition(":")[2]) for record in group.records),
         )
 
 
@@ -186,7 +187,8 @@ def _rows(record: Record) -> list[tuple[str, Record]]:
     """The texts of a row, each with a row of its own; an empty text is a trace that says nothing, not an error."""
     name = next((name for name in SEVERAL if record.has(name)), None)
     if name is None:
-        single = next((name for name in SINGLE if name in record.values), None)
+        there = [name for name in SINGLE if name in record.values]
+        single = next((name for name in there if record.values[name] is not None), there[0] if there else None)
         return [(_text(record, record.values[single] if single else record.text(*SEVERAL, *SINGLE)), record)]
     texts, values = record.sequence(name), {key: value for key, value in record.values.items() if key != name}
     marks = _marks(record, len(texts))

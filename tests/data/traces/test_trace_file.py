@@ -14,6 +14,7 @@ from pyarrow import parquet
 
 from rairl_lightning.data.traces import AsIs, SampledQuestion, TraceFile
 from rairl_lightning.errors import ConfigError, DataError
+from rairl_lightning.evaluation.scoring import traces_of
 from rairl_lightning.text.chat import render_completion
 from rairl_lightning.text.graders import CountdownExpression, Exact, Grade
 
@@ -214,3 +215,12 @@ def test_marks_are_numbers_or_words_and_nothing_else(tmp_path: Path) -> None:
 def test_a_field_that_is_null_is_not_there(tmp_path: Path) -> None:
     rows = [{"question": "How much is 1 + 1?", "answer": "2", "completions": None, "completion": "#### 2"}]
     assert read(write(tmp_path / "a.jsonl", rows))[0].grades == (RIGHT,)
+
+
+def test_rows_of_several_questions_come_back_in_the_order_of_the_file(tmp_path: Path) -> None:
+    rows = [{"question": q, "answer": "2", "text": f"{n}. The answer is 2."} for n, q in enumerate("abcab")]
+    path = write(tmp_path / "a.jsonl", [*rows, {"question": "a", "answer": "2", "completions": ["5", "6"]}])
+    assert [question.rows for question in read(path)] == [(1, 4, 6, 6), (2, 5), (3,)]
+    traces = list(traces_of(TraceFile(path, layout=AsIs())))
+    assert [trace.completion[0] for trace in traces] == list("0123456")
+    assert [trace.question.prompt for trace in traces] == list("abcabaa")
