@@ -120,7 +120,8 @@ def answer_of(record: Record, options: tuple[str, ...]) -> str | None:
     index = _letter_at_index(record, options)
     if not record.has("answer"):
         return index
-    letter = chosen_option(record.text("answer"), options)
+    number = isinstance(record.values["answer"], int) and index is None  # an index, or the option of that text?
+    letter = None if number else chosen_option(record.text("answer"), options)
     if (letter is None and index is None) or (letter and index and letter != index):
         raise DataError(
             f"{record.where} has an answer that is none of its options.",
@@ -133,7 +134,7 @@ def answer_of(record: Record, options: tuple[str, ...]) -> str | None:
 
 
 def final_line(solution: str) -> str | None:
-    r"""The number in a last line ``#### 18``, as GSM8K's solutions have it, without commas; None if there is no such line.
+    r"""The number in a last line ``#### 18``, as GSM8K's solutions have it, without commas; None if there is none.
 
     >>> final_line("600 * 2 = 1200\n#### 1,200")
     '1200'

@@ -224,3 +224,11 @@ def test_rows_of_several_questions_come_back_in_the_order_of_the_file(tmp_path: 
     traces = list(traces_of(TraceFile(path, layout=AsIs())))
     assert [trace.completion[0] for trace in traces] == list("0123456")
     assert [trace.question.prompt for trace in traces] == list("abcabaa")
+
+
+def test_a_number_as_the_answer_among_options_is_not_guessed_at(tmp_path: Path) -> None:
+    row = {"question": "Half of 4?", "choices": ["4", "2", "1", "0"], "output": "The answer is B."}
+    with pytest.raises(DataError, match=r"(?s)a\.jsonl:1 .*belongs into answer_index"):
+        read(write(tmp_path / "a.jsonl", [{**row, "answer": 2}]))
+    for n, known in enumerate(({"answer": "2"}, {"answer": 2, "answer_index": 1}, {"answer_index": 1})):
+        assert read(write(tmp_path / f"b{n}.jsonl", [{**row, **known}]))[0].grades == (RIGHT,)
