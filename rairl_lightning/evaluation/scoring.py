@@ -6,7 +6,8 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, repeat
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -112,11 +113,14 @@ class TraceScore:
 
 
 def traces_of(source: TraceSource) -> Iterator[Trace]:
-    """Every trace of every question, in the order of the source."""
+    """Every trace of every question, in the order of the source's rows where it knows them, else of its questions."""
+    found: list[tuple[int, Trace]] = []
     for one in source.questions():
         records = one.records or ({},) * len(one.completions)
-        for completion, answer, grade, record in zip(one.completions, one.answers, one.grades, records, strict=True):
-            yield Trace(one.question, completion, answer, grade, record)
+        rows = one.rows or (0,) * len(one.completions)
+        traces = map(Trace, repeat(one.question), one.completions, one.answers, one.grades, records)
+        found += zip(rows, traces, strict=True)
+    return (trace for _, trace in sorted(found, key=itemgetter(0)))  # stable: a row's texts stay in their order
 
 
 def score_traces(

@@ -19,6 +19,9 @@ SEVERAL = re.compile(rf"{LETTER}(?:(?:\s*[,/&]|\s+(?:and|or|to|through)\b)+\s*{L
 _LEAD = re.compile(r"(?i:(?:the\s+)?(?:(?:correct|right|best|final)\s+)?(?:answer|option|choice)(?:\s+is)?\s*:?\s+)")
 _LETTERED = re.compile(r"\(?([A-Za-z])(?:(\)?[.:,]|\)|\s+[–—-](?=\s))|(?=\s|\Z))\s*(.*)", re.DOTALL)
 _LIST_MARK = re.compile(r"[,;/]|\b(?:or|and)\b")
+_NOT_ANOTHER = re.compile(r"[\s,;(]{1,4}(?i:not)\s\(?[A-Z]\)?\W{0,3}\Z")
+_LETTER_BEHIND = re.compile(r"\s\(([A-Z])\)\Z")
+_HYPHEN = re.compile(r"(?<=[^\W\d_]{2})-(?=[^\W\d_]{2})")
 _WORD = re.compile(r"\w+")
 
 
@@ -49,6 +52,11 @@ def chosen_option(answer: str, options: Sequence[str]) -> str | None:
     text = cleaned(answer)
     if lead := _LEAD.match(text):
         text = cleaned(text[lead.end() :])
+    if contrast := _NOT_ANOTHER.search(text):
+        text = text[: contrast.start()]
+    behind = _LETTER_BEHIND.search(text)
+    if behind and _named_by_text(text[: behind.start()], options) == {behind[1]}:
+        return behind[1]
     named = _named_by_text(text, options)
     match = _LETTERED.fullmatch(text)
     letter = match[1].upper() if match and match[1].upper() in LETTERS[: len(options)] else None
@@ -57,6 +65,8 @@ def chosen_option(answer: str, options: Sequence[str]) -> str | None:
     if not match[3]:
         return letter if match[1].isupper() or not named else _only(named)
     if _words(match[3]) == _words(options[LETTERS.index(letter)]):
+        return letter
+    if not named and match[1].isupper() and letter not in "AI" and _begins_only(letter, match[3], options):
         return letter
     if named or not match[2] or match[1].islower() or SEVERAL.match(text):
         return _only(named)  # an article, a pronoun, a part of a question, several letters
@@ -69,7 +79,7 @@ def _only(named: set[str]) -> str | None:
 
 def _named_by_text(text: str, options: Sequence[str]) -> set[str]:
     """Letters of the options that read exactly so; else of those of the same number, such as ``$5`` with ``5.0``."""
-    exact = {letter for letter, option in zip(LETTERS, options, strict=False) if _plain(option) == text.casefold()}
+    exact = {letter for letter, option in zip(LETTERS, options, strict=False) if _plain(option) == _plain(text)}
     if exact or parse_quantity(text) is None:
         return exact
     return {letter for letter, option in zip(LETTERS, options, strict=False) if answers_agree(option, text)}
@@ -77,7 +87,17 @@ def _named_by_text(text: str, options: Sequence[str]) -> set[str]:
 
 @lru_cache(maxsize=4096)  # options are few, answers are many
 def _plain(option: str) -> str:
-    return cleaned(option).casefold()
+    return _HYPHEN.sub(" ", cleaned(option).casefold())
+
+
+def _begins_only(letter: str, rest: str, options: Sequence[str]) -> bool:
+    """Whether a text begins the words of this option, and of no other."""
+    begun = [
+        other
+        for other, option in zip(LETTERS, options, strict=False)
+        if f"{_words(option)} ".startswith(f"{_words(rest)} ")
+    ]
+    return begun == [letter]
 
 
 def _names_another(letter: str, rest: str, options: Sequence[str]) -> bool:

@@ -26,7 +26,9 @@ _ANCHOR = re.compile(
       | (?P<box>\\(?:boxed|fbox|framebox)\s?\{{)
       | (?P<hashes>(?<!\#)\#\#\#\#(?!\#))
       | (?P<reversed>(?<![^\W_])\(?[A-Z]\b\)?)
-          (?=\s(?i:is|would\sbe)\sthe\s(?i:correct|right|best)\s(?i:answer|option|choice)\b)""",
+          (?=\s(?i:is|would\sbe)\sthe\s(?i:correct|right|best)\s(?i:answer|option|choice)\b)
+      | \b(?i:so|thus|therefore|hence|consequently),?\s(?i:the\s)?(?i:(?:option|choice|answer)\s)?
+          (?P<concluded>\(?[A-Z]\b\)?)(?=\s(?:is|must\sbe)\s(?:correct|right)(?:[.!](?:\s|\Z)|\n|\Z))""",
     re.VERBOSE,
 )
 _SENTENCE_END = re.compile(r"\n|[.!?](?=[\"'”’)\]*_]*(?:\s|\Z))")
@@ -38,6 +40,12 @@ _HEDGE = re.compile(
 _NO_VALUE = re.compile(r"(?i:not|let|we|because|that|as|based|given|unknown|unclear)\b")
 _REASON = re.compile(r",?\s(?i:because|since|as|which|so|due)\b")
 _BEHIND_LETTER = re.compile(r"\)?[\s*_$}\"'”’\]]*(?:\Z|[.,:;)–—]|--|\s-|\s(?=[a-z(]))")
+_CONTRAST = re.compile(r"[,;(]?\s?\b(?i:not|because|since|which|so|due|while|whereas|but|instead\sof|rather\sthan)\b")
+_CONDITION = re.compile(
+    r"\b(?i:if|suppose|assume|assuming|unless|whether)(?:\s(?i:that|the|our|my|correct|right|final))*\s\Z"
+)
+_ABOUT = re.compile(r"(?i:about|approximately|around|roughly|exactly|only|just)\s")
+_IN_WORDS = re.compile(r"\s\([A-Za-z][A-Za-z -]*\)\Z")
 _FURTHER = re.compile(r"\b([A-Z])\)|\b(?:and|or)\s\(?([A-Z])\b")
 _LAST_LETTER = re.compile(r"\(([A-Z])\)\W*\Z")
 _HEADING = re.compile(r"(?:\A|\n)[*#_ ]*(?i:(?:the )?(?:final )?answer)[*#_: ]*\Z")
@@ -78,6 +86,12 @@ def final_statement(text: str, options: Sequence[str] = ()) -> Statement | None:
     True
     """
     return next(_from_last(text, options), None)
+
+
+def _only_an_option(text: str, options: Sequence[str]) -> Statement | None:
+    """A text that is an option and nothing else, such as ``(B) dog``."""
+    letter = chosen_option(text, options) if options and len(text) <= LONGEST else None
+    return Statement(letter, 0, len(text), alone=True) if letter else None
 
 
 def split_answer(text: str, options: Sequence[str] = ()) -> tuple[str, str | None]:
@@ -133,6 +147,8 @@ def _from_last(text: str, options: Sequence[str]) -> Iterator[Statement]:
         if anchor["box"] and _other_box(text, anchors[:place], statement, options):
             statement = replace(statement, answer=None)
         yield statement
+    if not anchors and (only := _only_an_option(text, options)):
+        yield only
 
 
 def _other_box(text: str, anchors: Sequence[re.Match[str]], statement: Statement, options: Sequence[str]) -> bool:
@@ -151,11 +167,14 @@ def _read(text: str, anchor: re.Match[str], options: Sequence[str]) -> Statement
     prefix_alone = _CONNECTIVES.fullmatch(text, start, anchor.start()) is not None
     if anchor["box"]:
         return _read_box(text, anchor, start, prefix_alone, options)
-    first = anchor.start() if anchor["reversed"] else anchor.end()
+    if _CONDITION.search(text, max(start, anchor.start() - 60), anchor.start()):
+        return None
+    letter = anchor["reversed"] or anchor["concluded"]
+    first = anchor.start() if letter else anchor.end()
     first, end = _region(text, first)
     region = text[first:end]
-    if anchor["reversed"]:
-        return Statement(anchor.group().strip("()"), start, end, prefix_alone)
+    if letter:
+        return Statement(letter.strip("()"), start, end, prefix_alone)
     if anchor["hashes"]:
         if parse_quantity(region.strip()) is None and len(region.split()) != 1:
             return None  # a heading
@@ -217,12 +236,18 @@ def _value(region: str, options: Sequence[str]) -> tuple[str | None, str] | None
             (None, "") if len(set(re.findall(LETTER, several.group()))) > 1 else (several[1], behind[several.end() :])
         )
     if letter := _letter(behind, options):
-        others = {other[1] or other[2] for other in _FURTHER.finditer(behind, 1)} - {letter}
+        others = {other[1] or other[2] for other in _FURTHER.finditer(behind, 1, _contrast(behind))} - {letter}
         return (None, "") if others else (letter, behind[1:])
     if options:
         last = None if _NO_VALUE.match(region) else _LAST_LETTER.search(region)
         return (last[1], "") if last else None
     return _free(region)
+
+
+def _contrast(text: str) -> int:
+    """Where a text begins to say what the answer is not, or why."""
+    contrast = _CONTRAST.search(text, 1)
+    return contrast.start() if contrast else len(text)
 
 
 def _letter(text: str, options: Sequence[str]) -> str | None:
@@ -243,5 +268,13 @@ def _free(region: str) -> tuple[str | None, str] | None:
     answer = behind.strip() if behind != answer and parse_quantity(cleaned(behind)) else answer
     if not answer or _NO_VALUE.match(answer):
         return None
+    answer = _bare_number(answer)
     values = {quantity.value for part in answer.split(" or ") if (quantity := parse_quantity(part))}
     return (None if len(values) > 1 else answer), region[reason.start() :] if reason else ""
+
+
+def _bare_number(answer: str) -> str:
+    """``about 3`` and ``3 (three)`` as ``3``; anything else as it is."""
+    hedge = _ABOUT.match(answer)
+    bare = _IN_WORDS.sub("", answer[hedge.end() :] if hedge else answer)
+    return bare if parse_quantity(bare) else answer

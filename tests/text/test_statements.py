@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rairl_lightning.text.options import chosen_option
 from rairl_lightning.text.statements import argued, final_statement, split_answer
 
 PETS = ("cat", "dog", "cow", "rat")
@@ -138,3 +139,39 @@ def test_hostile_texts_take_linear_time(piece: str) -> None:
     split_answer(text, PETS)
     split_answer(text)
     assert time.process_time() - started < 10
+
+
+DRUGS = ("Alpha blocker", "Beta blocker", "Calcium", "Diuretic")
+
+
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        ("The answer is (B), not (A).", "B"), ("So option B is correct.", "B"), ("Therefore, B is correct.", "B"),
+        ("The correct answer is B) Beta blocker because A) Alpha blocker is wrong", "B"), ("B", "B"),
+        ("The correct answer is option B since (A) and (C) are excluded.", "B"), ("(B) Beta blocker", "B"),
+        ("If the answer was A, we would see X. We do not, so it is B.", None), ("Statement B is correct.", None),
+        ("So neither A nor B is correct.", None), ("The answer is (B) as well as (A).", None), ("Calm", None),
+        ("If dogs bark, the answer is B.", "B"), ("So option B is correct in part.", None),
+    ],
+)  # fmt: skip
+def test_what_is_ruled_out_or_only_supposed_is_no_answer(text: str, letter: str | None) -> None:
+    assert split_answer(text, DRUGS)[1] == letter
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [("The answer is about 3.", "3"), ("The answer is 3 (three).", "3"), ("The answer is about face.", "about face"),
+     ("The answer is f (x).", "f (x)")],
+)  # fmt: skip
+def test_a_number_is_read_without_what_hedges_or_repeats_it(text: str, answer: str) -> None:
+    assert split_answer(text)[1] == answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "letter"),
+    [("B (not A)", "B"), ("B, not A", "B"), ("Beta blocker (B)", "B"), ("Beta-blocker", "B"), ("B beta", "B"),
+     ("Beta blocker (A)", None), ("B alpha", None), ("A alpha", None), ("Gamma-blocker", None)],
+)  # fmt: skip
+def test_an_option_is_recognised_where_only_one_is_meant(answer: str, letter: str | None) -> None:
+    assert chosen_option(answer, DRUGS) == letter

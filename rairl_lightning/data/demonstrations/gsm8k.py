@@ -6,12 +6,12 @@ from typing import ClassVar
 
 from rairl_lightning.data.demonstrations.base import demonstration_from
 from rairl_lightning.data.demonstrations.folder import FolderSource
+from rairl_lightning.data.demonstrations.questions import final_line
 from rairl_lightning.data.demonstrations.records import Record
 from rairl_lightning.errors import DataError
 from rairl_lightning.types import Demonstration
 
 _CALCULATOR_MARK = re.compile(r"<<[^<>\n]*>>")
-_FINAL_LINE = re.compile(r"####\s*(-?[0-9][0-9,]*(?:\.[0-9]+)?)")
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class GSM8K(FolderSource):
 def _demonstration(record: Record, id: str) -> Demonstration:
     question, solution = record.text("question"), record.text("answer")
     *lines, last = solution.splitlines()
-    final = _FINAL_LINE.fullmatch(last.strip())
+    final = final_line(last)
     if final is None:
         raise DataError(
             f"{record.where} has no final answer.",
@@ -47,4 +47,4 @@ def _demonstration(record: Record, id: str) -> Demonstration:
     reasoning = "\n".join(step for step in steps if step)
     if not reasoning:
         raise DataError(f"{record.where} has no reasoning.", expected="steps before the last line", got=repr(last[:80]))
-    return demonstration_from(record, id=id, prompt=question, reasoning=reasoning, answer=final[1].replace(",", ""))
+    return demonstration_from(record, id=id, prompt=question, reasoning=reasoning, answer=final)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ OPTIONS = ("options", "choices")
 
 INDICES = ("answer_index", "answer_idx")
 """Fields that may hold the right option's number, from 0, or its letter."""
+
+_FINAL_LINE = re.compile(r"####\s*(-?[0-9][0-9,]*(?:\.[0-9]+)?)")
 
 
 @dataclass(frozen=True)
@@ -106,15 +109,19 @@ def _in_order(record: Record, name: str, options: Mapping[str, object]) -> list[
 def answer_of(record: Record, options: tuple[str, ...]) -> str | None:
     """The right answer: free text, or the letter of the right option; None if there is no such field.
 
+    Of a solution that ends as GSM8K's do, the number in its last line.
+
     Raises:
         DataError: it names no option, or ``answer`` and ``answer_index`` name different ones.
     """
     if not options:
-        return record.text("answer") if record.has("answer") else None
+        answer = record.text("answer") if record.has("answer") else None
+        return (answer and final_line(answer)) or answer
     index = _letter_at_index(record, options)
     if not record.has("answer"):
         return index
-    letter = chosen_option(record.text("answer"), options)
+    number = isinstance(record.values["answer"], int) and index is None  # an index, or the option of that text?
+    letter = None if number else chosen_option(record.text("answer"), options)
     if (letter is None and index is None) or (letter and index and letter != index):
         raise DataError(
             f"{record.where} has an answer that is none of its options.",
@@ -124,6 +131,16 @@ def answer_of(record: Record, options: tuple[str, ...]) -> str | None:
             remedy="a number from 0 belongs into answer_index",
         )
     return letter or index
+
+
+def final_line(solution: str) -> str | None:
+    r"""The number in a last line ``#### 18``, as GSM8K's solutions have it, without commas; None if there is none.
+
+    >>> final_line("600 * 2 = 1200\n#### 1,200")
+    '1200'
+    """
+    last = _FINAL_LINE.fullmatch(solution.rstrip().rpartition("\n")[2].strip())
+    return last[1].replace(",", "") if last else None
 
 
 def _letter_at_index(record: Record, options: tuple[str, ...]) -> str | None:

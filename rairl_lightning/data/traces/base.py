@@ -19,6 +19,7 @@ class SampledQuestion:
         grades: N grades.
         classes: N numbers, equal where answers agree; -1 without an answer.
         records: N rows as they were read, for the output; of a row with N texts one for each, with its ``completion``.
+        rows: N numbers of these rows, from 1: of a line or a row, as in ``file:line``; empty where nobody knows.
     """
 
     question: Demonstration
@@ -27,6 +28,7 @@ class SampledQuestion:
     grades: tuple[Grade, ...]
     classes: tuple[int, ...]
     records: tuple[dict[str, object], ...] = ()
+    rows: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

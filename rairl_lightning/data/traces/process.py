@@ -14,6 +14,9 @@ from rairl_lightning.data.traces.files import read_where, text_meta
 from rairl_lightning.errors import DataError
 from rairl_lightning.text.statements import final_statement
 
+_STEPS = ("steps", "model_output_steps")
+"""Fields that may hold the texts of the steps."""
+
 
 @dataclass(frozen=True)
 class StepFile(StepSource):
@@ -36,7 +39,10 @@ class StepFile(StepSource):
         Raises:
             DataError: a row that cannot be used.
         """
-        rows = (self.solution(record, row) for row, record in enumerate(read_where(self.path, self.where)))
+        rows = (
+            _without_text(record) or self.solution(record, row)
+            for row, record in enumerate(read_where(self.path, self.where))
+        )
         return kept(rows, self.path)
 
     @abstractmethod
@@ -162,10 +168,22 @@ class MRGSM8K(StepFile):
         return self.labelled(record, row, record.text("question"), steps, number - 1)
 
 
+def _without_text(record: Record) -> LeftOut | None:
+    """A row with no steps, or with a step that says nothing: nobody can say which of its steps is wrong."""
+    steps = next(
+        (record.sequence(name) for name in _STEPS if record.values.get(name) not in (None, "", [], "[]")), None
+    )
+    if steps is None:
+        empty = any(record.values.get(name) in ([], "[]") for name in _STEPS)
+        return LeftOut(record.where, "it has no steps") if empty else None
+    blank = any(isinstance(step, str) and not step.strip() for step in steps)
+    return LeftOut(record.where, "a step has no text") if blank else None
+
+
 def _integer(record: Record, name: str) -> int:
     text = record.text(name)
     try:
-        return int(text)
+        return int(text.removesuffix(".0"))
     except ValueError as error:
         raise DataError(f"{record.where} has no usable {name!r}.", expected="a whole number", got=repr(text)) from error
 

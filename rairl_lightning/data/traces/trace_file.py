@@ -27,6 +27,12 @@ SINGLE = ("completion", "output", "response", "text")
 IDS = ("question_id", "id")
 """Fields that may name the question."""
 
+_MARKS = {
+    **dict.fromkeys(("true", "1", "1.0"), Grade.RIGHT),
+    **dict.fromkeys(("false", "0", "0.0"), Grade.WRONG),
+}
+"""What a row may say of its own answer."""
+
 
 @dataclass
 class _Group:
@@ -149,6 +155,7 @@ class TraceFile(TraceSource):
             grades=tuple(grades),
             classes=tuple(answer_classes(answers, partial(self.grader.same, question=question))),
             records=tuple(record.values for record in group.records),
+            rows=tuple(int(record.where.rpartition(":")[2]) for record in group.records),
         )
 
 
@@ -178,13 +185,13 @@ def _check_same(group: _Group, demonstration: Demonstration, record: Record) -> 
 
 def _rows(record: Record) -> list[tuple[str, Record]]:
     """The texts of a row, each with a row of its own; an empty text is a trace that says nothing, not an error."""
-    name = next((name for name in SEVERAL if name in record.values), None)
+    name = next((name for name in SEVERAL if record.has(name)), None)
     if name is None:
-        single = next((name for name in SINGLE if name in record.values), None)
+        there = [name for name in SINGLE if name in record.values]
+        single = next((name for name in there if record.values[name] is not None), there[0] if there else None)
         return [(_text(record, record.values[single] if single else record.text(*SEVERAL, *SINGLE)), record)]
     texts, values = record.sequence(name), {key: value for key, value in record.values.items() if key != name}
-    correct = values.get("correct")
-    marks = correct if isinstance(correct, list) and len(correct) == len(texts) else None
+    marks = _marks(record, len(texts))
     return [
         (
             _text(record, text),
@@ -192,6 +199,15 @@ def _rows(record: Record) -> list[tuple[str, Record]]:
         )
         for text, mark in zip(texts, marks or texts, strict=True)
     ]
+
+
+def _marks(record: Record, count: int) -> list[object] | None:
+    """A row's list of marks, one a text; one of another length is left where it is, an error if it is believed."""
+    correct = record.values.get("correct")
+    if not isinstance(correct, list) and not (isinstance(correct, str) and correct.lstrip().startswith("[")):
+        return None
+    marks = record.sequence("correct")
+    return marks if len(marks) == count else None
 
 
 def _text(record: Record, text: object) -> str:
@@ -202,9 +218,14 @@ def _text(record: Record, text: object) -> str:
 
 def _believed(record: Record, answer: str | None) -> Grade:
     """The grade that a row gives itself."""
-    correct = record.values.get("correct")
-    if isinstance(correct, str):
-        correct = {"true": True, "false": False}.get(correct.casefold())
-    if isinstance(correct, bool):
-        return Grade.RIGHT if correct else Grade.WRONG
-    return Grade.UNANSWERED if answer is None else Grade.UNKNOWN
+    if not record.has("correct"):
+        return Grade.UNANSWERED if answer is None else Grade.UNKNOWN
+    correct = record.values["correct"]
+    grade = _MARKS.get(correct.strip().casefold() if isinstance(correct, str) else str(correct).casefold())
+    if grade is None:
+        raise DataError(
+            f"{record.where} has no usable 'correct'.",
+            expected="true, false, 1, 0 or nothing; of a row with N texts also a list of N of them",
+            got=repr(correct)[:80],
+        )
+    return grade

@@ -58,13 +58,14 @@ def puzzle(meta: Mapping[str, str]) -> tuple[list[int], Fraction]:
     Raises:
         DataError: there are none.
     """
-    numbers = [int(number) for number in _INTEGER.findall(meta.get("numbers", ""))]
+    found = _INTEGER.findall(meta.get("numbers", ""))
+    numbers = [int(number) for number in found if len(number) <= MAX_LENGTH]
     target = evaluate(meta.get("target", ""))
-    if not numbers or target is None:
+    if not numbers or len(numbers) < len(found) or target is None:
         raise DataError(
             "A Countdown question does not say what to make from which numbers.",
             expected='meta "numbers" (41 82 24) and "target" (99)',
-            got=dict(meta),
+            got=repr(dict(meta))[:200],
             remedy="name these fields in the source's meta, or choose another grader",
         )
     return numbers, target

@@ -49,8 +49,8 @@ class MathematicsProcess:
         """
         with self._lock:
             for _ in range(2):  # a process that was killed between two calls, by whoever, is no answer
-                process = self._started(seconds)
-                reply, timed_out = _asked(process, json.dumps([gold, answer]), seconds)
+                process = self._started()
+                reply, timed_out = _asked(process, json.dumps([gold, answer, math.ceil(seconds) + _GRACE]), seconds)
                 if reply:
                     return json.loads(reply)
                 self._end()
@@ -68,12 +68,12 @@ class MathematicsProcess:
         """Number of the process; None while there is none."""
         return self._process.pid if self._process is not None else None
 
-    def _started(self, seconds: float) -> subprocess.Popen[str]:
+    def _started(self) -> subprocess.Popen[str]:
         if self._process is not None and self._process.poll() is None:
             return self._process
         self._end()
         # -P: the folder of the script, with its base.py and exact.py, hides no module.
-        command = [sys.executable, "-P", str(_WORKER), str(math.ceil(seconds) + _GRACE)]
+        command = [sys.executable, "-P", str(_WORKER)]
         pipe, null = subprocess.PIPE, subprocess.DEVNULL
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=null, text=True, encoding="utf-8")
         reply, _ = _asked(self._process, "", START_SECONDS)
@@ -91,7 +91,10 @@ class MathematicsProcess:
         if process is None:
             return
         process.kill()
-        with process:  # closes the pipes and waits, so that no zombie stays
+        with (
+            suppress(BrokenPipeError),
+            process,
+        ):  # a question may be unwritten; closes the pipes and waits, so that no zombie stays
             pass
 
     def _forget(self) -> None:

@@ -1,4 +1,4 @@
-"""The process that math-verify runs in: reads ``[gold, answer]`` lines, writes one JSON value for each.
+"""The process that math-verify runs in: reads ``[gold, answer, seconds]`` lines, writes one JSON value for each.
 
 Run as a script by :mod:`rairl_lightning.text.graders.mathematics_process`, never imported by the package. ``true`` and
 ``false`` say whether the two are equal; ``null`` that the first of them cannot be read or compared.
@@ -8,26 +8,23 @@ import json
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 MEMORY = 4 * 2**30
 """Bytes that the process may take."""
 
 
-def main(seconds: int) -> None:
-    """Serve until the input ends.
-
-    Args:
-        seconds: of one comparison, after which the process ends itself, should nobody be left to do it.
-    """
+def main() -> None:
+    """Serve until the input ends; a comparison longer than its seconds ends the process, should nobody else do it."""
     _limit_memory()
     import math_verify  # noqa: F401  # slow, and it may be missing: before anything is promised
 
     print("ready", flush=True)
     for line in sys.stdin:
+        gold, answer, seconds = json.loads(line)
         with _alarm(seconds):
-            answer = _equal(*json.loads(line))
-        print(json.dumps(answer), flush=True)
+            equal = _equal(gold, answer)
+        print(json.dumps(equal), flush=True)
 
 
 def _equal(gold: str, answer: str) -> bool | None:
@@ -71,8 +68,9 @@ def _limit_memory() -> None:
     except ImportError:  # not on Windows
         return
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY if hard == resource.RLIM_INFINITY else min(MEMORY, hard), hard))
+    with suppress(ValueError, OSError):  # macOS refuses
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY if hard == resource.RLIM_INFINITY else min(MEMORY, hard), hard))
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main()

@@ -43,8 +43,8 @@ def test_processbench_under_either_name(tmp_path: Path) -> None:
         ({"label": -2}, r"(?s)a\.jsonl:2 has a label.*got: +-2"),
         ({"label": 1.5}, r"a\.jsonl:2 has no usable 'label'"),
         ({"label": None}, r"a\.jsonl:2 has no usable 'label'"),
-        ({"label": 0, "steps": []}, r"a\.jsonl:2 has no usable 'steps'"),
-        ({"label": 0, "steps": ["x", ""]}, r"a\.jsonl:2 has no usable 'steps\[1\]'"),
+        ({"label": 0, "steps": None}, r"a\.jsonl:2 has no usable 'steps'"),
+        ({"label": 0, "steps": ["x", 5.5, None]}, r"a\.jsonl:2 has no usable 'steps\[2\]'"),
         ({"label": 0, "question": ""}, r"a\.jsonl:2 has no usable 'question'"),
     ],
 )
@@ -113,3 +113,10 @@ def test_flat_ratings(tmp_path: Path) -> None:
     ):
         with pytest.raises(DataError, match=message):
             PRM800K(write(tmp_path / "b.jsonl", [{**rows[0], "ratings": ratings}])).solutions()
+
+
+def test_odd_rows_are_left_out_or_read_and_do_not_refuse_a_file(tmp_path: Path) -> None:
+    good = {"question": "q", "steps": STEPS, "label": 1.0}
+    rows = [good, {**good, "steps": []}, {**good, "steps": ["x", " "]}, {**good, "label": "-1.0"}]
+    with pytest.warns(UserWarning, match=r"2 of 4 rows .*it has no steps .*:2\).*a step has no text"):
+        assert labels(ProcessSteps(write(tmp_path / "a.jsonl", rows))) == [(1, 3), (-1, 3)]

@@ -14,6 +14,7 @@ from pyarrow import parquet
 
 from rairl_lightning.data.traces import AsIs, SampledQuestion, TraceFile
 from rairl_lightning.errors import ConfigError, DataError
+from rairl_lightning.evaluation.scoring import traces_of
 from rairl_lightning.text.chat import render_completion
 from rairl_lightning.text.graders import CountdownExpression, Exact, Grade
 
@@ -185,3 +186,49 @@ def test_an_empty_trace_says_nothing_and_is_no_error(tmp_path: Path) -> None:
         write(tmp_path / "a.jsonl", [{"question": "q", "answer": "2", "completions": ["", "The answer is 2."]}])
     )
     assert question.grades == (UNANSWERED, RIGHT)
+
+
+def test_a_gold_that_is_a_gsm8k_solution_is_its_final_line(tmp_path: Path) -> None:
+    row = {"question": "How much is 600 + 600?", "answer": "600 + 600 = <<600+600=1200>>1200\n#### 1,200"}
+    [question] = read(write(tmp_path / "a.jsonl", [{**row, "completions": ["The answer is 1200.", "#### 600"]}]))
+    assert question.question.answer == "1200" and question.grades == (RIGHT, WRONG)
+
+
+def test_marks_are_numbers_or_words_and_nothing_else(tmp_path: Path) -> None:
+    row = {"question": "How much is 1 + 1?"}
+    marks = [1, 0, 1.0, "1", "0", "True", "false ", True, None, ""]
+    rows = [{**row, "completion": "The answer is 2.", "correct": mark} for mark in marks]
+    [question] = read(write(tmp_path / "a.jsonl", rows))
+    unknown = Grade.UNKNOWN
+    assert question.grades == (RIGHT, WRONG, RIGHT, RIGHT, WRONG, RIGHT, WRONG, RIGHT, unknown, unknown)
+    broad = {**row, "completions": TEXTS[:2]}
+    for n, listed in enumerate(([1, 0], "[1, 0]")):
+        [question] = read(write(tmp_path / f"b{n}.jsonl", [{**broad, "correct": listed}]))
+        assert question.grades == (RIGHT, WRONG)
+    for n, odd in enumerate((2, "yes", 0.5, [1], [1, 0, 1], [1, "maybe"])):
+        path = write(tmp_path / f"c{n}.jsonl", [{**broad, "correct": True}, {**broad, "correct": odd}])
+        with pytest.raises(DataError, match=rf"c{n}\.jsonl:2 has no usable 'correct'"):
+            read(path)
+    assert read(write(tmp_path / "d.jsonl", [{**broad, "answer": "2", "correct": [1]}]))[0].grades == (RIGHT, WRONG)
+
+
+def test_a_field_that_is_null_is_not_there(tmp_path: Path) -> None:
+    rows = [{"question": "How much is 1 + 1?", "answer": "2", "completions": None, "completion": "#### 2"}]
+    assert read(write(tmp_path / "a.jsonl", rows))[0].grades == (RIGHT,)
+
+
+def test_rows_of_several_questions_come_back_in_the_order_of_the_file(tmp_path: Path) -> None:
+    rows = [{"question": q, "answer": "2", "text": f"{n}. The answer is 2."} for n, q in enumerate("abcab")]
+    path = write(tmp_path / "a.jsonl", [*rows, {"question": "a", "answer": "2", "completions": ["5", "6"]}])
+    assert [question.rows for question in read(path)] == [(1, 4, 6, 6), (2, 5), (3,)]
+    traces = list(traces_of(TraceFile(path, layout=AsIs())))
+    assert [trace.completion[0] for trace in traces] == list("0123456")
+    assert [trace.question.prompt for trace in traces] == list("abcabaa")
+
+
+def test_a_number_as_the_answer_among_options_is_not_guessed_at(tmp_path: Path) -> None:
+    row = {"question": "Half of 4?", "choices": ["4", "2", "1", "0"], "output": "The answer is B."}
+    with pytest.raises(DataError, match=r"(?s)a\.jsonl:1 .*belongs into answer_index"):
+        read(write(tmp_path / "a.jsonl", [{**row, "answer": 2}]))
+    for n, known in enumerate(({"answer": "2"}, {"answer": 2, "answer_index": 1}, {"answer_index": 1})):
+        assert read(write(tmp_path / f"b{n}.jsonl", [{**row, **known}]))[0].grades == (RIGHT,)

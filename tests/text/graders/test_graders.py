@@ -172,3 +172,8 @@ def test_every_puzzle_of_three_numbers_is_graded_as_by_brute_force() -> None:
 def test_a_question_without_a_puzzle_is_refused(meta: dict[str, str]) -> None:
     with pytest.raises(DataError, match=r"(?s)what to make from which numbers.*name these fields"):
         CountdownExpression()("1 + 2", question("", **meta))
+
+
+def test_a_countdown_number_of_thousands_of_digits_is_bad_data() -> None:
+    with pytest.raises(DataError, match="does not say what to make from which numbers"):
+        CountdownExpression()("1 + 2", question("3", numbers="1 " + "2" * 5000, target="3"))

@@ -170,3 +170,14 @@ assert MATHEMATICS.equal("2z", "z + z", 20) and MATHEMATICS.pid == parent
     script = SCRIPT.format(then=then)
     run = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=False)
     assert run.returncode == 0 and not run.stderr, run.stderr
+
+
+def test_every_question_brings_its_own_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = tmp_path / "worker.py"
+    worker.write_text(
+        "import json, sys\nprint('ready', flush=True)\nfor line in sys.stdin: print(json.loads(line)[2], flush=True)\n"
+    )
+    monkeypatch.setattr(mathematics_process, "_WORKER", worker)
+    process = MathematicsProcess()
+    assert [process.equal("x", "y", seconds) for seconds in (5, 60, 20.5)] == [15, 70, 31]
+    process.close()
