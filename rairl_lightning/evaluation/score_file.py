@@ -73,4 +73,5 @@ def followed(parts: Iterator[Tally], total: int | None = None) -> tuple[dict[str
 
 def _identity(trace: Trace) -> str:
     """What a line is made from."""
-    return "\0".join((trace.question.id, trace.question.prompt, trace.completion, trace.grade.value))
+    known = () if trace.finished is None else (str(trace.finished),)
+    return "\0".join((trace.question.id, trace.question.prompt, trace.completion, trace.grade.value, *known))

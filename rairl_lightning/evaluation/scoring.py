@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from rairl_lightning.data.traces import TraceSource
+from rairl_lightning.data.traces import SampledQuestion, TraceSource
 from rairl_lightning.evaluation.long_traces import LeftOut, LongTraces
 from rairl_lightning.evaluation.trained import Scores, TrainedReward
 from rairl_lightning.evaluation.windowed import windowed_outputs
@@ -44,6 +44,7 @@ class Trace:
         answer: the extracted answer.
         grade: of it.
         record: the row it came from; may be empty.
+        finished: whether the model ended its turn itself; None where unknown.
     """
 
     question: Demonstration
@@ -51,6 +52,7 @@ class Trace:
     answer: str | None
     grade: Grade
     record: Mapping[str, object]
+    finished: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -113,10 +115,16 @@ class TraceScore:
 
 def traces_of(source: TraceSource) -> Iterator[Trace]:
     """Every trace of every question, in the order of the source."""
-    for one in source.questions():
-        records = one.records or ({},) * len(one.completions)
-        for completion, answer, grade, record in zip(one.completions, one.answers, one.grades, records, strict=True):
-            yield Trace(one.question, completion, answer, grade, record)
+    for question in source.questions():
+        yield from traces_to(question)
+
+
+def traces_to(one: SampledQuestion) -> Iterator[Trace]:
+    """Every trace of one question."""
+    count = len(one.completions)
+    records, finished = one.records or ({},) * count, one.finished or (None,) * count
+    for columns in zip(one.completions, one.answers, one.grades, records, finished, strict=True):
+        yield Trace(one.question, *columns)
 
 
 def score_traces(
@@ -138,7 +146,7 @@ def score_traces(
     """
     remaining = iter(traces)
     while part := list(islice(remaining, window)):
-        encoded = [reward.codec.encode_trace(one.question.prompt, one.completion) for one in part]
+        encoded = [reward.codec.encode_trace(one.question.prompt, one.completion, one.finished) for one in part]
         scores = _score(reward, [ids for ids, _ in encoded], long)
         yield [_result(trace, *one, score) for trace, one, score in zip(part, encoded, scores, strict=True)]
 

@@ -14,9 +14,10 @@ import torch
 from traces import a_reward, completion, sampled
 
 from rairl_lightning.components import Dense, Interval, Sparse, Step
-from rairl_lightning.data.traces import SampledQuestion, TraceSource
+from rairl_lightning.data.traces import AsIs, SampledQuestion, TraceFile, TraceSource
 from rairl_lightning.errors import CheckpointError, ConfigError, DataError
 from rairl_lightning.evaluation.long_traces import LeftOut, Refuse, Windows
+from rairl_lightning.evaluation.reranking.scoring import score_questions
 from rairl_lightning.evaluation.resumable import ResumableLines
 from rairl_lightning.evaluation.score_file import score_file
 from rairl_lightning.evaluation.scoring import Trace, TraceScore, score_traces, traces_of
@@ -98,6 +99,21 @@ def test_a_demonstration_is_read_as_in_training(reward: TrainedReward, some: lis
     assert ids == expected and text == completion(1, "left")
     cut, _ = reward.codec.encode_trace("gate 0", completion(1, "left").partition("</think>")[0])
     assert cut.completion_ids[-1] != reward.codec.eos_id, "nothing ended its turn"
+
+
+def test_a_trace_ends_its_turn_as_its_file_says(reward: TrainedReward, tmp_path: Path) -> None:
+    whole, cut = completion(1), completion(1).partition("</think>")[0]
+    said = [(text, finished) for text in (whole, cut) for finished in (True, False, None)]
+    rows = [{"prompt": "gate 3", "answer": "left", "completion": text, "finished": end} for text, end in said]
+    (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    source = TraceFile(str(tmp_path / "x.jsonl"), layout=AsIs())
+    ones = scored(reward, traces_of(source))
+    ended = [one.ids.completion_ids[-1] == reward.codec.eos_id for one in ones]
+    assert ended == [True, False, True, True, False, False], "what is unknown is guessed from the tags"
+    assert [one.text for one in ones] == [text for text, _ in said]
+    assert ones[0].reward != ones[1].reward
+    (reranked,) = score_questions(reward, source.questions(), [reward.reader.pooling], LeftOut())
+    assert reranked.lengths == tuple(len(one.ids.completion_ids) for one in ones)
 
 
 # --- What is written ----------------------------------------------------------------------------------------------
@@ -273,7 +289,8 @@ def test_more_traces_at_the_end_are_added(reward: TrainedReward, some: list[Trac
 def test_another_input_is_refused(reward: TrainedReward, some: list[Trace], tmp_path: Path) -> None:
     written(reward, some, tmp_path / "x.jsonl", stop=2)
     before = (tmp_path / "x.jsonl").read_bytes()
-    for other in (some[1:], [replace(some[0], completion="else"), *some[1:]], some[:4], some[::-1]):
+    changed = (replace(some[0], completion="else"), replace(some[0], finished=False))
+    for other in (some[1:], *([one, *some[1:]] for one in changed), some[:4], some[::-1]):
         with pytest.raises(DataError, match="not the one that the lines already written"):
             written(reward, other, tmp_path / "x.jsonl")
     assert (tmp_path / "x.jsonl").read_bytes() == before

@@ -19,6 +19,7 @@ class SampledQuestion:
         grades: N grades.
         classes: N numbers, equal where answers agree; -1 without an answer.
         records: N rows as they were read, for the output; of a row with N texts one for each, with its ``completion``.
+        finished: N times whether the model ended its turn itself; None where unknown. Empty if it is of none.
     """
 
     question: Demonstration
@@ -27,6 +28,7 @@ class SampledQuestion:
     grades: tuple[Grade, ...]
     classes: tuple[int, ...]
     records: tuple[dict[str, object], ...] = ()
+    finished: tuple[bool | None, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,9 @@ SINGLE = ("completion", "output", "response", "text")
 IDS = ("question_id", "id")
 """Fields that may name the question."""
 
+OF_A_TEXT = ("correct", "finished")
+"""Fields that say something of one text; of a row with N texts, a list of N."""
+
 
 @dataclass
 class _Group:
@@ -47,7 +50,8 @@ class TraceFile(TraceSource):
     are some, ``options`` and ``category``; its texts are ``completions`` (``outputs``, ``responses``, ``samples``). A
     row of one text has it in ``completion`` (``output``, ``response``, ``text``); rows belong together that have the
     same ``question_id``, else the same question, else, where a file of questions is joined, the same ``id``. They need
-    not be adjacent. Answers are graded here; only where no right answer is known is the field ``correct`` believed.
+    not be adjacent. Answers are graded here; only where no right answer is known is the field ``correct`` believed. A
+    field ``finished`` says whether the model ended its turn itself (true) or was cut (false).
 
     .. code-block:: yaml
 
@@ -149,6 +153,10 @@ class TraceFile(TraceSource):
             grades=tuple(grades),
             classes=tuple(answer_classes(answers, partial(self.grader.same, question=question))),
             records=tuple(record.values for record in group.records),
+            finished=tuple(
+                _truth(record, "finished") if completion == text else None  # what is laid out anew ends anew
+                for record, text, (completion, _) in zip(group.records, group.texts, laid_out, strict=True)
+            ),
         )
 
 
@@ -183,14 +191,13 @@ def _rows(record: Record) -> list[tuple[str, Record]]:
         single = next((name for name in SINGLE if name in record.values), None)
         return [(_text(record, record.values[single] if single else record.text(*SEVERAL, *SINGLE)), record)]
     texts, values = record.sequence(name), {key: value for key, value in record.values.items() if key != name}
-    correct = values.get("correct")
-    marks = correct if isinstance(correct, list) and len(correct) == len(texts) else None
+    lists = {key: own for key in OF_A_TEXT if isinstance(own := values.get(key), list) and len(own) == len(texts)}
     return [
         (
             _text(record, text),
-            Record(record.where, {**values, "completion": text} | ({"correct": mark} if marks else {})),
+            Record(record.where, {**values, "completion": text, **{key: own[row] for key, own in lists.items()}}),
         )
-        for text, mark in zip(texts, marks or texts, strict=True)
+        for row, text in enumerate(texts)
     ]
 
 
@@ -202,9 +209,15 @@ def _text(record: Record, text: object) -> str:
 
 def _believed(record: Record, answer: str | None) -> Grade:
     """The grade that a row gives itself."""
-    correct = record.values.get("correct")
-    if isinstance(correct, str):
-        correct = {"true": True, "false": False}.get(correct.casefold())
-    if isinstance(correct, bool):
+    correct = _truth(record, "correct")
+    if correct is not None:
         return Grade.RIGHT if correct else Grade.WRONG
     return Grade.UNANSWERED if answer is None else Grade.UNKNOWN
+
+
+def _truth(record: Record, name: str) -> bool | None:
+    """A field that is true or false, as a table's text too; None where it is neither."""
+    value = record.values.get(name)
+    if isinstance(value, str):
+        value = {"true": True, "false": False}.get(value.casefold())
+    return value if isinstance(value, bool) else None

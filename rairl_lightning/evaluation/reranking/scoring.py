@@ -12,7 +12,7 @@ from rairl_lightning.components.pooling import Pooling
 from rairl_lightning.data.traces import SampledQuestion
 from rairl_lightning.evaluation.long_traces import LongTraces
 from rairl_lightning.evaluation.reranking.pool import ScoredQuestion
-from rairl_lightning.evaluation.scoring import Trace, TraceScore, score_traces
+from rairl_lightning.evaluation.scoring import TraceScore, score_traces, traces_to
 from rairl_lightning.evaluation.trained import TrainedReward
 from rairl_lightning.functional.batching import token_budget_split
 from rairl_lightning.functional.masking import masked_mean
@@ -55,11 +55,7 @@ def score_questions(
 def _scored(
     reward: TrainedReward, window: Sequence[SampledQuestion], poolings: Sequence[Pooling], long: LongTraces
 ) -> Iterator[ScoredQuestion]:
-    traces = [
-        Trace(one.question, completion, one.answers[row], one.grades[row], {})
-        for one in window
-        for row, completion in enumerate(one.completions)
-    ]
+    traces = [trace for one in window for trace in traces_to(one)]
     scores = [score for part in score_traces(reward, traces, long, max(1, len(traces))) for score in part]
     logprobs = mean_logprobs(reward, [score.ids for score in scores])
     start = 0
