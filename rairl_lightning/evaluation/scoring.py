@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from rairl_lightning.data.traces import SampledQuestion, TraceSource
 from rairl_lightning.evaluation.long_traces import LeftOut, LongTraces
 from rairl_lightning.evaluation.trained import Scores, TrainedReward
-from rairl_lightning.evaluation.windowed import windowed_outputs
+from rairl_lightning.evaluation.windowed import windowed
 from rairl_lightning.functional.batching import token_budget_split
 from rairl_lightning.text.graders import Grade
 from rairl_lightning.text.steps import step_spans
@@ -23,10 +24,12 @@ from rairl_lightning.types import Demonstration, TokenBatch, TraceIds
 WINDOW = 256
 """Traces that are sorted by length at a time: enough for little padding, few enough to lose when interrupted."""
 
-EMPTY, TOO_LONG, NOT_FINITE, UNANSWERED, CHANGED = "empty", "too_long", "not_finite", "no_answer", "text_changed"
+EMPTY, TOO_LONG, WINDOWED = "empty", "too_long", "windowed"
+NOT_FINITE, UNANSWERED, CHANGED = "not_finite", "no_answer", "text_changed"
 PROBLEMS = {
     EMPTY: "the completion has no text; not scored",
     TOO_LONG: "longer than the model's context; not scored",
+    WINDOWED: "longer than the model's context; read in windows",
     NOT_FINITE: "the model gave NaN or an infinity; no reward",
     UNANSWERED: "states no answer, or several that differ",
     CHANGED: "the tokenizer does not give the text back; offsets refer to what it gives",
@@ -158,6 +161,7 @@ class _Row:
     rewards: tuple[float, ...]
     pay: tuple[float, ...]
     grid: tuple[bool, ...]
+    windowed: bool = False
 
 
 def _score(reward: TrainedReward, traces: Sequence[TraceIds], long: LongTraces) -> list[_Row | str]:
@@ -186,9 +190,10 @@ def _in_windows(reward: TrainedReward, trace: TraceIds, long: LongTraces, contex
     if not windows:
         return TOO_LONG
     discriminator, pad_id = reward.models.discriminator, reward.codec.pad_id
-    outputs = windowed_outputs(discriminator, trace, windows, pad_id, reward.max_tokens)
+    read = partial(discriminator.score, max_tokens=reward.max_tokens)
+    outputs = windowed(read, trace, windows, pad_id, discriminator.device)
     tokens = TokenBatch.from_traces([trace], pad_id).to(discriminator.device)
-    return _rows(reward.read(outputs, tokens), tokens)[0]
+    return replace(_rows(reward.read(outputs, tokens), tokens)[0], windowed=True)
 
 
 def _rows(scores: Scores, tokens: TokenBatch) -> list[_Row]:
@@ -207,6 +212,8 @@ def _result(trace: Trace, ids: TraceIds, text: str, score: _Row | str) -> TraceS
         return TraceScore(trace, ids, text, None, None, None, (), (score, *problems))
     if text != trace.completion:
         problems.append(CHANGED)
+    if score.windowed:
+        problems.insert(0, WINDOWED)
     if not score.finite:
         problems.insert(0, NOT_FINITE)
     value = _finite(score.reward) if score.finite else None

@@ -17,10 +17,11 @@ from rairl_lightning.components import Dense, Interval, Sparse, Step
 from rairl_lightning.data.traces import AsIs, SampledQuestion, TraceFile, TraceSource
 from rairl_lightning.errors import CheckpointError, ConfigError, DataError
 from rairl_lightning.evaluation.long_traces import LeftOut, Refuse, Windows
-from rairl_lightning.evaluation.reranking.scoring import score_questions
+from rairl_lightning.evaluation.reranking.pool import oddities
+from rairl_lightning.evaluation.reranking.scoring import mean_logprobs, pooling_name, score_questions
 from rairl_lightning.evaluation.resumable import ResumableLines
 from rairl_lightning.evaluation.score_file import score_file
-from rairl_lightning.evaluation.scoring import Trace, TraceScore, score_traces, traces_of
+from rairl_lightning.evaluation.scoring import PROBLEMS, Trace, TraceScore, score_traces, traces_of
 from rairl_lightning.evaluation.tally import Tally, print_tally
 from rairl_lightning.evaluation.trained import TrainedReward
 from rairl_lightning.types import TokenBatch
@@ -222,6 +223,39 @@ def test_windows_keep_each_token_from_where_it_has_most_context(
     whole = scored(reward, [trace])[0].rewards
     assert list(one.rewards[:room]) == pytest.approx(list(whole[:room]), abs=SAME)
     assert max(abs(a - b) for a, b in zip(one.rewards, whole, strict=True)) > SAME, "negative control"
+
+
+def test_the_log_probability_is_read_in_the_same_windows(narrow: TrainedReward, reward: TrainedReward) -> None:
+    """Of a trace of two windows: each token by hand, from the window that keeps it."""
+    policy, codec = narrow.models.policy, narrow.codec
+    policy.causal_lm.config.max_position_embeddings = 30
+    ids, _ = codec.encode_trace("gate 3", completion(4))
+    prompt, room = len(ids.prompt_ids), 30 - len(ids.prompt_ids)
+    assert room < len(ids.completion_ids) < 2 * room - 4
+
+    def logprobs(owner: TrainedReward, completion_ids: list[int]) -> list[float]:
+        tokens = TokenBatch.from_traces([codec.trace(ids.prompt_ids, completion_ids)[0]], codec.pad_id)
+        return owner.models.policy.score(tokens, 10_000).logprobs[0, prompt:].tolist()
+
+    by_hand = logprobs(narrow, ids.completion_ids[:room]) + logprobs(narrow, ids.completion_ids[room - 4 :])[4:]
+    (found,) = mean_logprobs(narrow, [ids], Windows(4))
+    assert found == pytest.approx(sum(by_hand) / len(by_hand), abs=SAME)
+    whole = logprobs(reward, ids.completion_ids)
+    assert len(whole) == len(by_hand) and abs(found - sum(whole) / len(whole)) > SAME, "negative control"
+    (left_out,) = mean_logprobs(narrow, [ids])
+    assert math.isnan(left_out)
+    with pytest.raises(DataError, match="longer than the context"):
+        mean_logprobs(narrow, [ids], Refuse())
+
+
+def test_what_was_read_in_windows_is_counted(narrow: TrainedReward) -> None:
+    traces = list(traces_of(InMemory(sampled(3, completion(0), completion(9)))))
+    tally = Tally()
+    tally.add(scored(narrow, traces, long=Windows()))
+    assert tally.figures()["problems"] == dict.fromkeys(PROBLEMS, 0) | {"windowed": 1} and tally.scored == 2
+    (question,) = InMemory(sampled(3, completion(0), completion(9))).questions()
+    reranked = list(score_questions(narrow, [question], [narrow.reader.pooling], Windows()))
+    assert oddities(reranked, pooling_name(narrow.reader.pooling))["traces_windowed"] == 1
 
 
 @pytest.mark.parametrize(("prompt", "completion_", "context"), [(5, 50, 12), (1, 9, 3), (11, 40, 12), (0, 7, 1)])
