@@ -199,10 +199,11 @@ def _in_windows(reward: TrainedReward, trace: TraceIds, long: LongTraces, contex
 def _rows(scores: Scores, tokens: TokenBatch) -> list[_Row]:
     out = []
     for row, mask in enumerate(tokens.completion_mask):
-        columns = [values[row, mask].tolist() for values in (scores.rewards_NT, scores.pay_NT, scores.grid_NT)]
+        columns = (scores.rewards_NT, scores.pay_NT, scores.grid_NT)
+        rewards, pay, grid = (tuple(values[row, mask].tolist()) for values in columns)
         read = scores.pay_NT[row, scores.grid_NT[row]]  # the reward's clip would hide an infinity
         finite = bool(read.isfinite().all() and scores.traces_N[row].isfinite())
-        out.append(_Row(finite, float(scores.traces_N[row]), *map(tuple, columns)))
+        out.append(_Row(finite, float(scores.traces_N[row]), rewards, pay, grid))
     return out
 
 
