@@ -41,6 +41,8 @@ class PairModule(LightningModule):
     """Whether there is a discriminator; a baseline loads none."""
     commit = "unknown"
     """Of the code that trains; whoever saves says it."""
+    trained_on: str | None = None
+    """Hashes of the training questions; whoever saves says it."""
 
     def __init__(self, pair: PairSpec, sampler: Sampler, max_tokens_per_microbatch: int = 16384, seed: int = 0) -> None:
         super().__init__()
@@ -207,6 +209,7 @@ class PairModule(LightningModule):
             "commit": self.commit,
             "base": self.models.base_fingerprint,
             "codec": self.codec.fingerprint,
+            "trained_on": self.trained_on,
         }
         try:
             return {**identity, **{name: described(part) for name, part in self.parts().items()}}

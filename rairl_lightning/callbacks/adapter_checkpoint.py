@@ -13,7 +13,9 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from rairl_lightning.algorithms.base import PairModule
 from rairl_lightning.algorithms.phases import Phase
-from rairl_lightning.components.description import REWARD_FILE
+from rairl_lightning.components.description import REWARD_FILE, STATE_KEY
+from rairl_lightning.data.datamodule import DemonstrationDataModule
+from rairl_lightning.data.question_hashes import QuestionHashes
 from rairl_lightning.errors import ConfigError
 from rairl_lightning.evaluation.provenance import commit
 from rairl_lightning.evaluation.summary import write_summary
@@ -29,7 +31,7 @@ class AdapterCheckpoint(Checkpoint):
 
     Either is enough to load the reward by: ``TrainedReward.load``, ``rairl score --reward``. What it is made of is in
     the checkpoint under ``rairl``, and beside the adapters in ``reward.json``: pair and reader by class and fields,
-    fingerprints of base and tokenizer, version and commit.
+    fingerprints of base and tokenizer, version and commit, and hashes of the questions it was trained on.
 
     Args:
         every_n_rounds: rounds between two checkpoints, >= 1; the end of training always saves.
@@ -47,9 +49,19 @@ class AdapterCheckpoint(Checkpoint):
         self._saved_round, self._saved_epoch = -1, 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Tell the module which code trains it."""
+        """Tell the module which code trains it, and on what."""
         if isinstance(pl_module, PairModule):
             pl_module.commit = commit()
+            data = getattr(trainer, "datamodule", None)
+            if stage == "fit" and isinstance(data, DemonstrationDataModule):
+                pl_module.trained_on = QuestionHashes.of(one.prompt for one in data.examples("train")).packed()
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep what an earlier run was trained on: its weights go on from there, on other data maybe."""
+        before = checkpoint.get(STATE_KEY, {}).get("artefact", {}).get("trained_on")
+        if isinstance(pl_module, PairModule) and before is not None:
+            own = QuestionHashes.unpacked(pl_module.trained_on)
+            pl_module.trained_on = (own | QuestionHashes.unpacked(before)).packed()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

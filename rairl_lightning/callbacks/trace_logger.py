@@ -42,11 +42,17 @@ class TraceLogger(PeriodicEvaluation):
                 "id": example.id,
                 "prompt": example.prompt,
                 "completion": text,
+                "finished": finished,
                 "reward": reward,
                 "correct": correct,
             }
-            for example, text, reward, (correct,) in zip(
-                examples, answered.rollouts.texts, rewards, answered.correct_QN.tolist(), strict=True
+            for example, text, finished, reward, (correct,) in zip(
+                examples,
+                answered.rollouts.texts,
+                answered.rollouts.finished.tolist(),
+                rewards,
+                answered.correct_QN.tolist(),
+                strict=True,
             )
         ]
         if trainer.is_global_zero:

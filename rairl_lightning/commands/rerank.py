@@ -118,7 +118,8 @@ def rerank(  # noqa: PLR0913  one argument, one option
         partition = Partition(tuple(reported), tuple(run.scored_questions(trained, selection, pools, long)))
     else:
         partition = Partition.by_hash(reported, selection_fraction if fits else 0)
-    report, fitted = report_of(partition, [pooling_name(one) for one in pools], calibration, sizes, seed)
+    names = [pooling_name(one) for one in pools]
+    report, fitted = report_of(partition, names, calibration, sizes, seed, trained.trained_on)
     origin = {
         "reward_from": reward,
         "fingerprint": trained.fingerprint,

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from rairl_lightning.components.description import FORMAT, REWARD_FILE, STATE_KEY, built
 from rairl_lightning.components.reader import RewardReader
+from rairl_lightning.data.question_hashes import QuestionHashes
 from rairl_lightning.errors import CheckpointError, ConfigError
 from rairl_lightning.models.pair import ModelPair, PairSpec
 from rairl_lightning.models.specs import BUILTIN, BackboneSpec
@@ -30,6 +31,7 @@ class Artefact:
         spec: how its models are made.
         reader: how the discriminator is read.
         identity: fingerprints of ``base`` and ``codec``, as far as they were recorded.
+        trained_on: questions; empty where that was not recorded.
         state: the checkpoint's tensors by ``<role>.<name>``, mapped from the file; None of a folder.
     """
 
@@ -37,6 +39,7 @@ class Artefact:
     spec: PairSpec
     reader: RewardReader
     identity: Mapping[str, Any]
+    trained_on: QuestionHashes = field(default=QuestionHashes())
     state: Mapping[str, Tensor] | None = field(default=None, repr=False)
 
     @classmethod
@@ -57,7 +60,8 @@ class Artefact:
                 remedy="update rairl_lightning",
             )
         spec = built(parts["pair"], PairSpec, plugins)  # type: ignore[type-abstract]
-        return cls(place, spec, built(parts["reader"], RewardReader, plugins), record, state)
+        reader = built(parts["reader"], RewardReader, plugins)
+        return cls(place, spec, reader, record, QuestionHashes.unpacked(record.get("trained_on")), state)
 
     def with_backbone(self, path: str | None) -> Artefact:
         """The same over the base model at ``path``; itself for None.

@@ -75,5 +75,5 @@ def followed(parts: Iterator[Tally], total: int | None = None) -> tuple[dict[str
 def _identity(trace: Trace) -> str:
     """All that a line is made from beside the reward."""
     question = trace.question
-    parts = (question.id, question.prompt, trace.completion, trace.answer, trace.grade.value, dict(trace.record))
-    return json.dumps(parts, sort_keys=True, default=str)
+    parts = (question.id, question.prompt, trace.completion, trace.answer, trace.grade.value, trace.finished)
+    return json.dumps((*parts, dict(trace.record)), sort_keys=True, default=str)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice, repeat
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
 from operator import itemgetter
 from typing import Any
 
 import torch
 
-from rairl_lightning.data.traces import TraceSource
+from rairl_lightning.data.traces import SampledQuestion, TraceSource
 from rairl_lightning.evaluation.long_traces import LeftOut, LongTraces
 from rairl_lightning.evaluation.trained import Scores, TrainedReward
-from rairl_lightning.evaluation.windowed import windowed_outputs
+from rairl_lightning.evaluation.windowed import windowed
 from rairl_lightning.functional.batching import token_budget_split
 from rairl_lightning.text.graders import Grade
 from rairl_lightning.text.steps import step_spans
@@ -24,10 +25,12 @@ from rairl_lightning.types import Demonstration, TokenBatch, TraceIds
 WINDOW = 256
 """Traces that are sorted by length at a time: enough for little padding, few enough to lose when interrupted."""
 
-EMPTY, TOO_LONG, NOT_FINITE, UNANSWERED, CHANGED = "empty", "too_long", "not_finite", "no_answer", "text_changed"
+EMPTY, TOO_LONG, WINDOWED = "empty", "too_long", "windowed"
+NOT_FINITE, UNANSWERED, CHANGED = "not_finite", "no_answer", "text_changed"
 PROBLEMS = {
     EMPTY: "the completion has no text; not scored",
     TOO_LONG: "longer than the model's context; not scored",
+    WINDOWED: "longer than the model's context; read in windows",
     NOT_FINITE: "the model gave NaN or an infinity; no reward",
     UNANSWERED: "states no answer, or several that differ",
     CHANGED: "the tokenizer does not give the text back; offsets refer to what it gives",
@@ -45,6 +48,7 @@ class Trace:
         answer: the extracted answer.
         grade: of it.
         record: the row it came from; may be empty.
+        finished: whether the model ended its turn itself; None where unknown.
     """
 
     question: Demonstration
@@ -52,6 +56,7 @@ class Trace:
     answer: str | None
     grade: Grade
     record: Mapping[str, object]
+    finished: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -116,11 +121,16 @@ def traces_of(source: TraceSource) -> Iterator[Trace]:
     """Every trace of every question, in the order of the source's rows where it knows them, else of its questions."""
     found: list[tuple[int, Trace]] = []
     for one in source.questions():
-        records = one.records or ({},) * len(one.completions)
-        rows = one.rows or (0,) * len(one.completions)
-        traces = map(Trace, repeat(one.question), one.completions, one.answers, one.grades, records)
-        found += zip(rows, traces, strict=True)
+        found += zip(one.rows or (0,) * len(one.completions), traces_to(one), strict=True)
     return (trace for _, trace in sorted(found, key=itemgetter(0)))  # stable: a row's texts stay in their order
+
+
+def traces_to(one: SampledQuestion) -> Iterator[Trace]:
+    """Every trace of one question."""
+    count = len(one.completions)
+    records, finished = one.records or ({},) * count, one.finished or (None,) * count
+    for columns in zip(one.completions, one.answers, one.grades, records, finished, strict=True):
+        yield Trace(one.question, *columns)
 
 
 def score_traces(
@@ -142,7 +152,7 @@ def score_traces(
     """
     remaining = iter(traces)
     while part := list(islice(remaining, window)):
-        encoded = [reward.codec.encode_trace(one.question.prompt, one.completion) for one in part]
+        encoded = [reward.codec.encode_trace(one.question.prompt, one.completion, one.finished) for one in part]
         scores = _score(reward, [ids for ids, _ in encoded], long)
         yield [_result(trace, *one, score) for trace, one, score in zip(part, encoded, scores, strict=True)]
 
@@ -154,6 +164,7 @@ class _Row:
     rewards: tuple[float, ...]
     pay: tuple[float, ...]
     grid: tuple[bool, ...]
+    windowed: bool = False
 
 
 def _score(reward: TrainedReward, traces: Sequence[TraceIds], long: LongTraces) -> list[_Row | str]:
@@ -182,18 +193,20 @@ def _in_windows(reward: TrainedReward, trace: TraceIds, long: LongTraces, contex
     if not windows:
         return TOO_LONG
     discriminator, pad_id = reward.models.discriminator, reward.codec.pad_id
-    outputs = windowed_outputs(discriminator, trace, windows, pad_id, reward.max_tokens)
+    read = partial(discriminator.score, max_tokens=reward.max_tokens)
+    outputs = windowed(read, trace, windows, pad_id, discriminator.device)
     tokens = TokenBatch.from_traces([trace], pad_id).to(discriminator.device)
-    return _rows(reward.read(outputs, tokens), tokens)[0]
+    return replace(_rows(reward.read(outputs, tokens), tokens)[0], windowed=True)
 
 
 def _rows(scores: Scores, tokens: TokenBatch) -> list[_Row]:
     out = []
     for row, mask in enumerate(tokens.completion_mask):
-        columns = [values[row, mask].tolist() for values in (scores.rewards_NT, scores.pay_NT, scores.grid_NT)]
+        columns = (scores.rewards_NT, scores.pay_NT, scores.grid_NT)
+        rewards, pay, grid = (tuple(values[row, mask].tolist()) for values in columns)
         read = scores.pay_NT[row, scores.grid_NT[row]]  # the reward's clip would hide an infinity
         finite = bool(read.isfinite().all() and scores.traces_N[row].isfinite())
-        out.append(_Row(finite, float(scores.traces_N[row]), *map(tuple, columns)))
+        out.append(_Row(finite, float(scores.traces_N[row]), rewards, pay, grid))
     return out
 
 
@@ -203,6 +216,8 @@ def _result(trace: Trace, ids: TraceIds, text: str, score: _Row | str) -> TraceS
         return TraceScore(trace, ids, text, None, None, None, (), (score, *problems))
     if text != trace.completion:
         problems.append(CHANGED)
+    if score.windowed:
+        problems.insert(0, WINDOWED)
     if not score.finite:
         problems.insert(0, NOT_FINITE)
     value = _finite(score.reward) if score.finite else None

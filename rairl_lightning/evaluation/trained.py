@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from rairl_lightning.components.base import Granularity
 from rairl_lightning.components.pooling import Pooling
 from rairl_lightning.components.reader import RewardReader
+from rairl_lightning.data.question_hashes import QuestionHashes
 from rairl_lightning.errors import ConfigError
 from rairl_lightning.evaluation.artefact import Artefact
 from rairl_lightning.functional._checks import check_number
@@ -49,12 +50,14 @@ class TrainedReward:
         reader: critic, granularity, reward and pooling.
         max_tokens: padded tokens in a model at once.
         origin: where it was read from, for reports.
+        trained_on: questions; empty where that was not recorded.
     """
 
     models: ModelPair
     reader: RewardReader
     max_tokens: int = 16384
     origin: str = ""
+    trained_on: QuestionHashes = field(default=QuestionHashes())
 
     @classmethod
     def load(
@@ -93,7 +96,7 @@ class TrainedReward:
         reader = artefact.reader
         reader = replace(reader, pooling=pooling or reader.pooling, granularity=granularity or reader.granularity)
         models = artefact.build(place)
-        return cls(models.eval().requires_grad_(False), reader, max_tokens, str(path))
+        return cls(models.eval().requires_grad_(False), reader, max_tokens, str(path), artefact.trained_on)
 
     @property
     def fingerprint(self) -> str:

@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from rairl_lightning.evaluation.long_traces import Window
-from rairl_lightning.models.discriminator import Discriminator
 from rairl_lightning.types import TokenBatch, TraceIds
 
 
-def windowed_outputs(
-    discriminator: Discriminator, trace: TraceIds, windows: Sequence[Window], pad_id: int, max_tokens: int
+def windowed(
+    read: Callable[[TokenBatch], Tensor], trace: TraceIds, windows: Sequence[Window], pad_id: int, device: torch.device
 ) -> Tensor:
-    """The head's outputs on a trace that is read in windows.
+    """What a model says of a trace that is read in windows.
 
     Args:
-        discriminator: in evaluation mode.
+        read: ``[N, T, …]`` of N traces; column t belongs to token t.
         trace: prompt and completion.
         windows: that keep each completion token once, in order; at least one.
         pad_id: of the codec.
-        max_tokens: padded tokens in the model at once.
+        device: of the model.
 
     Returns:
         ``[1, T, …]``, the prompt's from the first window.
     """
     prompt = len(trace.prompt_ids)
     cut = [_cut(trace, window) for window in windows]
-    tokens = TokenBatch.from_traces(cut, pad_id).to(discriminator.device)
-    outputs = discriminator.score(tokens, max_tokens)
+    outputs = read(TokenBatch.from_traces(cut, pad_id).to(device))
     parts = [outputs[:1, :prompt]]
     for row, window in enumerate(windows):
         first = prompt + window.keep - window.start

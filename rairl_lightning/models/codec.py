@@ -72,17 +72,20 @@ class TraceCodec:
         text = render_completion(demonstration.reasoning, demonstration.answer)
         return self.trace(self.encode_prompt(demonstration.prompt), self.encode_completion(text))[0]
 
-    def encode_trace(self, question: str, completion: str) -> tuple[TraceIds, str]:
-        """A trace that somebody wrote, as if it had been sampled; one that stops inside a block has no end of turn.
+    def encode_trace(self, question: str, completion: str, finished: bool | None = None) -> tuple[TraceIds, str]:
+        """A trace that somebody wrote, as if it had been sampled.
 
         Args:
             question: as the user asks it.
             completion: in the layout of :mod:`rairl_lightning.text.chat`; without text it has no token.
+            finished: whether its writer ended the turn; where that is unknown (None), one that stops inside a block
+                did not.
 
         Returns:
             As :meth:`trace`. The text differs from ``completion`` where the tokenizer does not keep it.
         """
-        ids = self._ids(completion) if leaves_open(completion) else self.encode_completion(completion)
+        ended = not leaves_open(completion) if finished is None else finished
+        ids = self.encode_completion(completion) if ended else self._ids(completion)
         return self.trace(self.encode_prompt(question), ids if completion.strip() else [])
 
     def encode_completion(self, text: str) -> list[int]:

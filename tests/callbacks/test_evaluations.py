@@ -150,6 +150,7 @@ def test_traces_are_written_for_people(base: Path, tmp_path: Path) -> None:
     assert [(row["id"], row["prompt"]) for row in rows[3:]] == [(one.id, one.prompt) for one in examples]
     for row in rows:
         assert row["correct"] == (extract_answer(row["completion"]) == gates.LEFT) and abs(row["reward"]) <= 5
+        assert row["finished"] is row["completion"].endswith("</answer>"), "the base ends its turn there"
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import marked
 import pytest
 
 from rairl_lightning.cli import main
@@ -62,6 +63,24 @@ def test_both_protocols_write_all_their_files(
     out = capsys.readouterr().out
     for word in ("Hit@1", "MRR", "MAP", "entropy_spike", "chance", "f1", "toy/odd", "thresholds:", "never", "Saved"):
         assert word in out
+
+
+def test_questions_of_the_training_are_told(
+    localise: Localise, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The toy reward was trained on gates 0 to 7."""
+    assert localise(DATA, KINDS, "--split=train", "--limit=5", "--copies=2", "--plots=false") == 0
+    counts = strict(tmp_path / "out" / "summary.json")["perturbed"]["counts"]
+    assert (counts["questions"], counts["questions_trained_on"]) == (5, 5)
+    assert "5 of 5 questions are ones the reward was trained on" in capsys.readouterr().out
+    assert localise(DATA, KINDS, STEPS, "--plots=false", out="test") == 0
+    parts = strict(tmp_path / "test" / "summary.json")
+    asked = {one.prompt for one in marked.MarkedGates().solutions()}
+    trained_on = len(asked & {f"gate {gate}" for gate in range(8)})
+    assert parts["perturbed"]["counts"]["questions_trained_on"] == 0, "the test split"
+    counts = parts["natural"]["counts"]
+    assert (counts["questions"], counts["questions_trained_on"]) == (len(asked), trained_on)
+    assert ("questions are ones" in capsys.readouterr().out) == bool(trained_on)
 
 
 def test_one_protocol_alone(localise: Localise, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,28 @@ def test_rewards_and_logprobs_are_the_models(rerank: Rerank, run: Path, file: Pa
     assert ["logprob" in row["chosen_by"] for row in group] == likeliest.tolist()
     lengths = tokens.completion_lengths_N
     assert ["shortest" in row["chosen_by"] for row in group] == (lengths == lengths.min()).tolist()
+
+
+def test_questions_of_the_training_are_told(
+    rerank: Rerank, run: Path, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = ["--calibration=NoCalibration"]
+    assert rerank(*traces(file), *plain) == 0
+    assert summary(tmp_path / "out")["counts"]["questions_trained_on"] == 8, "gates 0 to 7"
+    assert "8 of 15 questions are ones the reward was trained on" in capsys.readouterr().out
+    unseen = tmp_path / "unseen.jsonl"
+    unseen.write_text("\n".join(one for one in file.read_text().splitlines() if '"prompt": "gate 9"' in one))
+    assert rerank(*traces(unseen), *plain, out="unseen") == 0
+    assert summary(tmp_path / "unseen")["counts"]["questions_trained_on"] == 0
+    older = tmp_path / "adapters"
+    shutil.copytree(run / "adapters", older)
+    record = json.loads((older / "reward.json").read_text())
+    (older / "reward.json").write_text(
+        json.dumps({name: part for name, part in record.items() if name != "trained_on"})
+    )
+    assert main(["rerank", f"--reward={older}", f"--out={tmp_path / 'older'}", *traces(file), *plain]) == 0
+    assert summary(tmp_path / "older")["counts"]["questions_trained_on"] is None, "nobody knows"
+    assert "trained on" not in capsys.readouterr().out
 
 
 def test_no_figure_depends_on_the_order_of_the_file(rerank: Rerank, file: Path, tmp_path: Path) -> None:

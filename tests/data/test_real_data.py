@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from rairl_lightning.data.demonstrations import AIME, Countdown, DemonstrationSource, MedReason, MMLUPro, Splits
+from rairl_lightning.data.question_hashes import QuestionHashes
 from rairl_lightning.data.traces import ProcessSteps, SampledQuestion, TraceFile
 from rairl_lightning.text.chat import parse_completion, render_completion
 from rairl_lightning.text.graders import Grade
@@ -77,6 +79,18 @@ def test_answers_and_grades_agree_with_the_marks_that_come_with_the_data(traces:
     assert same_answer >= least and same_grade >= least
     for question in questions:
         check_layout(question)
+
+
+def test_the_training_questions_are_found_again_among_those_of_the_samples() -> None:
+    """An id of the samples is one of 8,425 demonstrations, or one of 5 that ask what a demonstration asks."""
+    splits = read(MMLUPro(str(FOLDER / "mmlu_pro")))
+    known = QuestionHashes.of(one.prompt for one in (*splits.train, *splits.selection))
+    prompts = {
+        group.demonstration.id: group.demonstration.prompt for group in replace(MMLU, where={}, limit=None)._groups()
+    }
+    demonstrated = [prompts[one.id] for one in (*splits.train, *splits.selection)]
+    assert len(prompts) == 10785 and known.count(demonstrated) == 8425 and known.count(prompts.values()) == 8430
+    assert QuestionHashes.of(one.prompt for one in splits.test).count(prompts.values()) == 0
 
 
 def check_layout(question: SampledQuestion) -> None:

@@ -14,12 +14,14 @@ import torch
 from traces import a_reward, completion, sampled
 
 from rairl_lightning.components import Dense, Interval, Sparse, Step
-from rairl_lightning.data.traces import SampledQuestion, TraceSource
+from rairl_lightning.data.traces import AsIs, SampledQuestion, TraceFile, TraceSource
 from rairl_lightning.errors import CheckpointError, ConfigError, DataError
 from rairl_lightning.evaluation.long_traces import LeftOut, Refuse, Windows
+from rairl_lightning.evaluation.reranking.pool import oddities
+from rairl_lightning.evaluation.reranking.scoring import mean_logprobs, pooling_name, score_questions
 from rairl_lightning.evaluation.resumable import ResumableLines
 from rairl_lightning.evaluation.score_file import score_file
-from rairl_lightning.evaluation.scoring import Trace, TraceScore, score_traces, traces_of
+from rairl_lightning.evaluation.scoring import PROBLEMS, Trace, TraceScore, score_traces, traces_of
 from rairl_lightning.evaluation.tally import Tally, print_tally
 from rairl_lightning.evaluation.trained import TrainedReward
 from rairl_lightning.types import TokenBatch
@@ -98,6 +100,21 @@ def test_a_demonstration_is_read_as_in_training(reward: TrainedReward, some: lis
     assert ids == expected and text == completion(1, "left")
     cut, _ = reward.codec.encode_trace("gate 0", completion(1, "left").partition("</think>")[0])
     assert cut.completion_ids[-1] != reward.codec.eos_id, "nothing ended its turn"
+
+
+def test_a_trace_ends_its_turn_as_its_file_says(reward: TrainedReward, tmp_path: Path) -> None:
+    whole, cut = completion(1), completion(1).partition("</think>")[0]
+    said = [(text, finished) for text in (whole, cut) for finished in (True, False, None)]
+    rows = [{"prompt": "gate 3", "answer": "left", "completion": text, "finished": end} for text, end in said]
+    (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    source = TraceFile(str(tmp_path / "x.jsonl"), layout=AsIs())
+    ones = scored(reward, traces_of(source))
+    ended = [one.ids.completion_ids[-1] == reward.codec.eos_id for one in ones]
+    assert ended == [True, False, True, True, False, False], "what is unknown is guessed from the tags"
+    assert [one.text for one in ones] == [text for text, _ in said]
+    assert ones[0].reward != ones[1].reward
+    (reranked,) = score_questions(reward, source.questions(), [reward.reader.pooling], LeftOut())
+    assert reranked.lengths == tuple(len(one.ids.completion_ids) for one in ones)
 
 
 # --- What is written ----------------------------------------------------------------------------------------------
@@ -208,6 +225,39 @@ def test_windows_keep_each_token_from_where_it_has_most_context(
     assert max(abs(a - b) for a, b in zip(one.rewards, whole, strict=True)) > SAME, "negative control"
 
 
+def test_the_log_probability_is_read_in_the_same_windows(narrow: TrainedReward, reward: TrainedReward) -> None:
+    """Of a trace of two windows: each token by hand, from the window that keeps it."""
+    policy, codec = narrow.models.policy, narrow.codec
+    policy.causal_lm.config.max_position_embeddings = 30
+    ids, _ = codec.encode_trace("gate 3", completion(4))
+    prompt, room = len(ids.prompt_ids), 30 - len(ids.prompt_ids)
+    assert room < len(ids.completion_ids) < 2 * room - 4
+
+    def logprobs(owner: TrainedReward, completion_ids: list[int]) -> list[float]:
+        tokens = TokenBatch.from_traces([codec.trace(ids.prompt_ids, completion_ids)[0]], codec.pad_id)
+        return owner.models.policy.score(tokens, 10_000).logprobs[0, prompt:].tolist()
+
+    by_hand = logprobs(narrow, ids.completion_ids[:room]) + logprobs(narrow, ids.completion_ids[room - 4 :])[4:]
+    (found,) = mean_logprobs(narrow, [ids], Windows(4))
+    assert found == pytest.approx(sum(by_hand) / len(by_hand), abs=SAME)
+    whole = logprobs(reward, ids.completion_ids)
+    assert len(whole) == len(by_hand) and abs(found - sum(whole) / len(whole)) > SAME, "negative control"
+    (left_out,) = mean_logprobs(narrow, [ids])
+    assert math.isnan(left_out)
+    with pytest.raises(DataError, match="longer than the context"):
+        mean_logprobs(narrow, [ids], Refuse())
+
+
+def test_what_was_read_in_windows_is_counted(narrow: TrainedReward) -> None:
+    traces = list(traces_of(InMemory(sampled(3, completion(0), completion(9)))))
+    tally = Tally()
+    tally.add(scored(narrow, traces, long=Windows()))
+    assert tally.figures()["problems"] == dict.fromkeys(PROBLEMS, 0) | {"windowed": 1} and tally.scored == 2
+    (question,) = InMemory(sampled(3, completion(0), completion(9))).questions()
+    reranked = list(score_questions(narrow, [question], [narrow.reader.pooling], Windows()))
+    assert oddities(reranked, pooling_name(narrow.reader.pooling))["traces_windowed"] == 1
+
+
 @pytest.mark.parametrize(("prompt", "completion_", "context"), [(5, 50, 12), (1, 9, 3), (11, 40, 12), (0, 7, 1)])
 def test_windows_cover_every_token_once(prompt: int, completion_: int, context: int) -> None:
     for overlap in range(8):
@@ -273,7 +323,12 @@ def test_more_traces_at_the_end_are_added(reward: TrainedReward, some: list[Trac
 def test_another_input_is_refused(reward: TrainedReward, some: list[Trace], tmp_path: Path) -> None:
     written(reward, some, tmp_path / "x.jsonl", stop=2)
     before = (tmp_path / "x.jsonl").read_bytes()
-    changes = ({"completion": "else"}, {"answer": "?"}, {"record": {**some[0].record, "model": "b"}})
+    changes = (
+        {"completion": "else"},
+        {"answer": "?"},
+        {"record": {**some[0].record, "model": "b"}},
+        {"finished": False},
+    )
     first = [*(replace(some[0], **change) for change in changes)]
     first.append(replace(some[0], question=replace(some[0].question, prompt="else")))
     for other in (some[1:], some[::-1], *([one, *some[1:]] for one in first)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +34,7 @@ from rairl_lightning.components import (
     TwoHead,
 )
 from rairl_lightning.components.description import described
+from rairl_lightning.data.demonstrations import Splits
 from rairl_lightning.errors import CheckpointError, ConfigError
 from rairl_lightning.evaluation.trained import TrainedReward
 from rairl_lightning.models import BackboneSpec, ExpectationHead, FullFineTuning, LinearHead, TwoBackbones, TwoHeads
@@ -124,6 +126,34 @@ def test_what_it_is_made_of_is_plain_and_named(run: Path) -> None:
     }
 
 
+def test_it_knows_the_questions_it_was_trained_on(run: Path, tmp_path: Path) -> None:
+    splits = gates.data().source.splits()
+    for place in (run, run / "adapters"):
+        known = TrainedReward.load(place, device="cpu").trained_on
+        assert known.count(one.prompt for one in splits.train) == len(splits.train) == len(known)
+        assert known.count(one.prompt for one in (*splits.selection, *splits.test)) == 0, "those are not trained on"
+    older = edit_checkpoint(
+        Path(shutil.copy(run / "checkpoints" / "last.ckpt", tmp_path)),
+        lambda c: c["rairl"]["artefact"].pop("trained_on"),
+    )
+    assert not TrainedReward.load(older, device="cpu").trained_on
+
+
+def test_a_run_that_goes_on_with_other_data_was_trained_on_both(base: Path, run: Path, tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Later(gates.Gates):
+        def splits(self) -> Splits:
+            return Splits(tuple(map(gates.solution, range(90, 98))), (gates.solution(70),))
+
+    module = gates.module(gates.shared(base), rounds=2, warmup=Warmup(4), sft=SFTInitialisation(1))
+    trainer = gates.trainer(tmp_path, [AdapterCheckpoint()], limit_val_batches=1.0)
+    trainer.fit(
+        module, datamodule=gates.data(source=Later()), ckpt_path=run / "checkpoints" / "last.ckpt", weights_only=True
+    )
+    known = TrainedReward.load(tmp_path, device="cpu").trained_on
+    assert len(known) == 16 and known.count(["gate 0", "gate 7", "gate 90", "gate 97", "gate 70", "gate 8"]) == 4
+
+
 def test_reader_parts_can_be_replaced(run: Path) -> None:
     reward = TrainedReward.load(run, device="cpu", pooling=Minimum(), granularity=Interval(2), max_tokens=7)
     assert (reward.reader.pooling, reward.reader.granularity, reward.max_tokens) == (Minimum(), Interval(2), 7)
@@ -141,8 +171,6 @@ def test_the_fingerprint_follows_all_that_a_score_depends_on(run: Path) -> None:
 
 
 def test_a_base_that_moved_is_named_again(base: Path, tmp_path: Path) -> None:
-    import shutil
-
     moved = tmp_path / "first"
     shutil.copytree(base, moved)
     module = train(gates.shared(moved), tmp_path / "run")
@@ -176,8 +204,6 @@ def test_one_path_does_not_name_two_backbones(base: Path, tmp_path: Path) -> Non
 @pytest.fixture
 def copy(run: Path, tmp_path: Path) -> Path:
     """The run, to be broken."""
-    import shutil
-
     return Path(shutil.copytree(run, tmp_path / "copy"))
 
 
@@ -219,8 +245,6 @@ def test_a_description_that_does_not_fit_is_refused(copy: Path, change: Any, tol
 
 
 def test_a_template_changed_after_training_is_refused(base: Path, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(base, tmp_path / "base")
     train(gates.shared(tmp_path / "base"), tmp_path / "run")
     template = tmp_path / "base" / "chat_template.jinja"

@@ -14,6 +14,8 @@ from rairl_lightning.types import Demonstration
 
 Asked = TypeVar("Asked")
 
+DIGEST_BYTES = 6
+
 
 @dataclass(frozen=True)
 class Splits:
@@ -221,6 +223,11 @@ def demonstration_from(
     )
 
 
+def question_digest(question: str) -> bytes:
+    """The question by 48 bits of its hash, case and white space aside."""
+    text = normalised_question(question).encode("utf-8", "surrogatepass")
+    return hashlib.sha256(text).digest()[:DIGEST_BYTES]
+
+
 def _uniform_hash(question: str) -> float:
-    digest = hashlib.sha256(normalised_question(question).encode()).digest()
-    return int.from_bytes(digest[:6], "big") / 2**48
+    return int.from_bytes(question_digest(question), "big") / 256**DIGEST_BYTES

@@ -20,6 +20,7 @@ class SampledQuestion:
         classes: N numbers, equal where answers agree; -1 without an answer.
         records: N rows as they were read, for the output; of a row with N texts one for each, with its ``completion``.
         rows: N numbers of these rows, from 1: of a line or a row, as in ``file:line``; empty where nobody knows.
+        finished: N times whether the model ended its turn itself; None where unknown. Empty if it is of none.
     """
 
     question: Demonstration
@@ -29,6 +30,7 @@ class SampledQuestion:
     classes: tuple[int, ...]
     records: tuple[dict[str, object], ...] = ()
     rows: tuple[int, ...] = ()
+    finished: tuple[bool | None, ...] = ()
 
 
 @dataclass(frozen=True)

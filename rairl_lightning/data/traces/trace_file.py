@@ -27,11 +27,10 @@ SINGLE = ("completion", "output", "response", "text")
 IDS = ("question_id", "id")
 """Fields that may name the question."""
 
-_MARKS = {
-    **dict.fromkeys(("true", "1", "1.0"), Grade.RIGHT),
-    **dict.fromkeys(("false", "0", "0.0"), Grade.WRONG),
-}
-"""What a row may say of its own answer."""
+OF_A_TEXT = ("correct", "finished")
+"""Fields that say something of one text; of a row with N texts, a list of N."""
+
+_TRUTHS = {**dict.fromkeys(("true", "1", "1.0"), True), **dict.fromkeys(("false", "0", "0.0"), False)}
 
 
 @dataclass
@@ -53,7 +52,8 @@ class TraceFile(TraceSource):
     are some, ``options`` and ``category``; its texts are ``completions`` (``outputs``, ``responses``, ``samples``). A
     row of one text has it in ``completion`` (``output``, ``response``, ``text``); rows belong together that have the
     same ``question_id``, else the same question, else, where a file of questions is joined, the same ``id``. They need
-    not be adjacent. Answers are graded here; only where no right answer is known is the field ``correct`` believed.
+    not be adjacent. Answers are graded here; only where no right answer is known is the field ``correct`` believed. A
+    field ``finished`` says whether the model ended its turn itself (true) or was cut (false).
 
     .. code-block:: yaml
 
@@ -156,6 +156,10 @@ class TraceFile(TraceSource):
             classes=tuple(answer_classes(answers, partial(self.grader.same, question=question))),
             records=tuple(record.values for record in group.records),
             rows=tuple(int(record.where.rpartition(":")[2]) for record in group.records),
+            finished=tuple(
+                _truth(record, "finished") if completion == text else None  # what is laid out anew ends anew
+                for record, text, (completion, _) in zip(group.records, group.texts, laid_out, strict=True)
+            ),
         )
 
 
@@ -191,22 +195,22 @@ def _rows(record: Record) -> list[tuple[str, Record]]:
         single = next((name for name in there if record.values[name] is not None), there[0] if there else None)
         return [(_text(record, record.values[single] if single else record.text(*SEVERAL, *SINGLE)), record)]
     texts, values = record.sequence(name), {key: value for key, value in record.values.items() if key != name}
-    marks = _marks(record, len(texts))
+    lists = {key: own for key in OF_A_TEXT if (own := _list(record, key, len(texts))) is not None}
     return [
         (
             _text(record, text),
-            Record(record.where, {**values, "completion": text} | ({"correct": mark} if marks else {})),
+            Record(record.where, {**values, "completion": text, **{key: own[row] for key, own in lists.items()}}),
         )
-        for text, mark in zip(texts, marks or texts, strict=True)
+        for row, text in enumerate(texts)
     ]
 
 
-def _marks(record: Record, count: int) -> list[object] | None:
-    """A row's list of marks, one a text; one of another length is left where it is, an error if it is believed."""
-    correct = record.values.get("correct")
-    if not isinstance(correct, list) and not (isinstance(correct, str) and correct.lstrip().startswith("[")):
+def _list(record: Record, name: str, count: int) -> list[object] | None:
+    """A row's list of marks, one a text; one of another length is left where it is, an error if it is read."""
+    given = record.values.get(name)
+    if not isinstance(given, list) and not (isinstance(given, str) and given.lstrip().startswith("[")):
         return None
-    marks = record.sequence("correct")
+    marks = record.sequence(name)
     return marks if len(marks) == count else None
 
 
@@ -218,14 +222,22 @@ def _text(record: Record, text: object) -> str:
 
 def _believed(record: Record, answer: str | None) -> Grade:
     """The grade that a row gives itself."""
-    if not record.has("correct"):
-        return Grade.UNANSWERED if answer is None else Grade.UNKNOWN
-    correct = record.values["correct"]
-    grade = _MARKS.get(correct.strip().casefold() if isinstance(correct, str) else str(correct).casefold())
-    if grade is None:
+    correct = _truth(record, "correct")
+    if correct is not None:
+        return Grade.RIGHT if correct else Grade.WRONG
+    return Grade.UNANSWERED if answer is None else Grade.UNKNOWN
+
+
+def _truth(record: Record, name: str) -> bool | None:
+    """A field that is true or false, as a number or a table's text too; None where it is not there."""
+    if not record.has(name):
+        return None
+    value = record.values[name]
+    truth = _TRUTHS.get(value.strip().casefold() if isinstance(value, str) else str(value).casefold())
+    if truth is None:
         raise DataError(
-            f"{record.where} has no usable 'correct'.",
+            f"{record.where} has no usable {name!r}.",
             expected="true, false, 1, 0 or nothing; of a row with N texts also a list of N of them",
-            got=repr(correct)[:80],
+            got=repr(value)[:80],
         )
-    return grade
+    return truth

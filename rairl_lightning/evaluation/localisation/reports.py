@@ -26,6 +26,7 @@ from rairl_lightning.evaluation.localisation.pairs import (
     rows_of,
 )
 from rairl_lightning.evaluation.localisation.solutions import StepTrace, step_traces
+from rairl_lightning.evaluation.overlap import questions_trained_on
 from rairl_lightning.evaluation.trained import TrainedReward
 from rairl_lightning.text.perturbations import Perturbation
 from rairl_lightning.types import Demonstration, Perturbed
@@ -91,6 +92,7 @@ def report_pairs(
     """
     kept, perturbed, counts = _corrupted(reward, demonstrations, perturbations, copies, seed)
     pairs = locate_pairs(reward, kept, perturbed, every, progress)
+    asked = questions_trained_on(reward.trained_on, {kept[row].prompt for row in perturbed.sources.tolist()})
     kinds = {kind: torch.tensor([one == kind for one in perturbed.kinds]) for kind in sorted(set(perturbed.kinds))}
     pointing = {method: one for method, one in pairs.located.items() if method != "chance"}
     broken = {method: int(one.broken_N.sum()) for method, one in pointing.items()}
@@ -98,7 +100,7 @@ def report_pairs(
     figures = {
         **pair_figures(pairs, torch.ones(len(perturbed.kinds), dtype=torch.bool), seed),
         "by_kind": {kind: pair_figures(pairs, rows, seed) for kind, rows in kinds.items()},
-        "counts": {**counts, "not_finite": broken, "points_nowhere": nowhere},
+        "counts": {**counts, **asked, "not_finite": broken, "points_nowhere": nowhere},
     }
     return PairsReport(kept, pairs, figures)
 
@@ -136,11 +138,12 @@ def report_solutions(
     predicted = {method: predicted_N for method, (predicted_N, _) in fitted.items()}
     thresholds = {method: pair for method, (_, pair) in fitted.items()}
     broken = {method: int(scored.broken(method).sum()) for method in scored.scores}
+    asked = questions_trained_on(reward.trained_on, {one.solution.prompt for one in traces})
     figures = {
         "all": natural_figures(scored, predicted, seed),
         "subsets": _by_subset(scored, predicted, seed),
         "thresholds": {method: list(pair) for method, pair in thresholds.items()},
-        "counts": {"solutions": len(solutions), "left_out": dict(left_out), "not_finite": broken},
+        "counts": {"solutions": len(solutions), "left_out": dict(left_out), **asked, "not_finite": broken},
     }
     return SolutionsReport(traces, scored, predicted, thresholds, figures)
 

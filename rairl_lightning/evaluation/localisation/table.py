@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
+from rairl_lightning.evaluation.overlap import warn_of_overlap
 from rairl_lightning.evaluation.summary import print_rows
 from rairl_lightning.text.visible import visible
 
@@ -36,6 +37,7 @@ def print_pairs(report: Figures, console: Console) -> None:
         {n: {"preferred": b} for n, b in report["clean_preferred"].items()},
     )
     _print_counts(console, report["counts"])
+    warn_of_overlap(report["counts"], console)
 
 
 def print_solutions(report: Figures, console: Console) -> None:
@@ -57,6 +59,7 @@ def print_solutions(report: Figures, console: Console) -> None:
     thresholds = {name: " and ".join(f"{at:.3g}" for at in pair) for name, pair in report["thresholds"].items()}
     console.print("thresholds: " + "   ".join(f"{name} {text}" for name, text in thresholds.items()), highlight=False)
     _print_counts(console, report["counts"])
+    warn_of_overlap(report["counts"], console)
 
 
 def _print(console: Console, title: str, columns: tuple[str, ...], rows: Figures) -> None:

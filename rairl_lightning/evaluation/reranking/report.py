@@ -8,8 +8,10 @@ from typing import Any
 
 import torch
 
+from rairl_lightning.data.question_hashes import QuestionHashes
 from rairl_lightning.errors import DataError
 from rairl_lightning.evaluation.calibration import Calibration, Fitted, NoCalibration, reliability
+from rairl_lightning.evaluation.overlap import questions_trained_on
 from rairl_lightning.evaluation.reranking.figures import area_figures, choice_figures
 from rairl_lightning.evaluation.reranking.partition import (
     Partition,
@@ -39,7 +41,7 @@ class RerankingReport:
 
     pooling: dict[str, Any]
     selection: dict[str, int]
-    counts: dict[str, int]
+    counts: dict[str, int | None]
     pass_at_k: dict[str, list[float]]
     best_of: dict[str, Any]
     auroc: dict[str, list[float]]
@@ -53,7 +55,12 @@ class RerankingReport:
 
 
 def report_of(
-    partition: Partition, poolings: Sequence[str], calibration: Calibration, sizes: Sequence[int], seed: int
+    partition: Partition,
+    poolings: Sequence[str],
+    calibration: Calibration,
+    sizes: Sequence[int],
+    seed: int,
+    trained_on: QuestionHashes = QuestionHashes(),
 ) -> tuple[RerankingReport, Fitted]:
     """Choose and fit on the selection questions, then judge the reported ones.
 
@@ -63,6 +70,7 @@ def report_of(
         calibration: from reward to probability.
         sizes: the N of Best-of-N; those that no question has traces for are left out.
         seed: of subsets and resamples.
+        trained_on: questions of the reward; empty where it does not say.
 
     Returns:
         The report, and the calibration that was fitted.
@@ -80,11 +88,12 @@ def report_of(
             got=f"{sum(len(one.sampled.grades) for one in partition.reported)} traces of unknown grade",
             remedy="give a grader that can read these answers",
         )
+    prompts = [one.sampled.question.prompt for one in partition.reported]
     best_of, pass_at_k = choice_figures(pool, sizes, seed)
     report = RerankingReport(
         pooling={"chosen": pooling, "measured": measured},
         selection=selection_facts(partition),
-        counts=oddities(partition.reported, pooling),
+        counts={**questions_trained_on(trained_on, prompts), **oddities(partition.reported, pooling)},
         pass_at_k=pass_at_k,
         best_of=best_of,
         auroc=area_figures(pool, seed),

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from rairl_lightning.components.pooling import Pooling
 from rairl_lightning.data.traces import SampledQuestion
-from rairl_lightning.evaluation.long_traces import LongTraces
+from rairl_lightning.evaluation.long_traces import LeftOut, LongTraces
 from rairl_lightning.evaluation.reranking.pool import ScoredQuestion
-from rairl_lightning.evaluation.scoring import Trace, TraceScore, score_traces
+from rairl_lightning.evaluation.scoring import TraceScore, score_traces, traces_to
 from rairl_lightning.evaluation.trained import TrainedReward
+from rairl_lightning.evaluation.windowed import windowed
 from rairl_lightning.functional.batching import token_budget_split
 from rairl_lightning.functional.masking import masked_mean
 from rairl_lightning.types import TokenBatch, TraceIds
@@ -41,7 +42,7 @@ def score_questions(
         reward: whose policy gives the log-probabilities.
         questions: read window by window, given back in their order.
         poolings: at least one.
-        long: what is done with traces longer than the model's context; they have no log-probability in any case.
+        long: what is done with traces longer than a model's context, the reward's or the policy's.
     """
     window: list[SampledQuestion] = []
     for question in questions:
@@ -55,13 +56,9 @@ def score_questions(
 def _scored(
     reward: TrainedReward, window: Sequence[SampledQuestion], poolings: Sequence[Pooling], long: LongTraces
 ) -> Iterator[ScoredQuestion]:
-    traces = [
-        Trace(one.question, completion, one.answers[row], one.grades[row], {})
-        for one in window
-        for row, completion in enumerate(one.completions)
-    ]
+    traces = [trace for one in window for trace in traces_to(one)]
     scores = [score for part in score_traces(reward, traces, long, max(1, len(traces))) for score in part]
-    logprobs = mean_logprobs(reward, [score.ids for score in scores])
+    logprobs = mean_logprobs(reward, [score.ids for score in scores], long)
     start = 0
     for one in window:
         rows = slice(start, start := start + len(one.completions))
@@ -82,11 +79,20 @@ def _pooled(score: TraceScore, pooling: Pooling) -> float:
 
 
 @torch.no_grad()
-def mean_logprobs(reward: TrainedReward, traces: Sequence[TraceIds]) -> list[float]:
-    """The policy's mean log-probability of a completion token; NaN for a trace without any, or beyond its context."""
+def mean_logprobs(reward: TrainedReward, traces: Sequence[TraceIds], long: LongTraces = LeftOut()) -> list[float]:
+    """The policy's mean log-probability of a completion token.
+
+    Args:
+        reward: whose policy it is.
+        traces: any number.
+        long: what is done with traces longer than the policy's context.
+
+    Returns:
+        One value a trace; NaN for a trace without completion, or left out.
+    """
     policy = reward.models.policy
-    context = getattr(policy.causal_lm.config, "max_position_embeddings", None) or math.inf
-    found = [math.nan] * len(traces)
+    context = getattr(policy.causal_lm.config, "max_position_embeddings", None) or max(map(len, traces), default=0)
+    found = [_in_windows(reward, one, long, context) if len(one) > context else math.nan for one in traces]
     short = [row for row, trace in enumerate(traces) if trace.completion_ids and len(trace) <= context]
     lengths = torch.tensor([len(traces[row]) for row in short], dtype=torch.int64)
     for rows in token_budget_split(lengths, reward.max_tokens):
@@ -96,3 +102,16 @@ def mean_logprobs(reward: TrainedReward, traces: Sequence[TraceIds]) -> list[flo
         for row, value in zip(own, values_N.tolist(), strict=True):
             found[row] = round(value, DIGITS)
     return found
+
+
+def _in_windows(reward: TrainedReward, trace: TraceIds, long: LongTraces, context: int) -> float:
+    windows = long.windows(len(trace.prompt_ids), len(trace.completion_ids), context) if trace.completion_ids else []
+    if not windows:
+        return math.nan
+    policy = reward.models.policy
+
+    def read(tokens: TokenBatch) -> Tensor:
+        return policy.score(tokens, reward.max_tokens).logprobs
+
+    logprobs_1T = windowed(read, trace, windows, reward.codec.pad_id, policy.device)
+    return round(float(logprobs_1T[0, len(trace.prompt_ids) :].mean()), DIGITS)

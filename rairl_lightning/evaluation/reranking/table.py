@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.markup import escape
 
+from rairl_lightning.evaluation.overlap import warn_of_overlap
 from rairl_lightning.evaluation.reranking.report import RerankingReport
 from rairl_lightning.evaluation.summary import print_rows
 from rairl_lightning.text.visible import visible
@@ -39,6 +40,7 @@ def print_report(report: RerankingReport, console: Console | None = None) -> Non
     print_rows(console, f"Calibration: {report.calibration['method']}", ("before", "after"), errors)
     odd = "   ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in report.counts.items() if count)
     console.print(f"pooling {escape(visible(report.pooling['chosen']))}   {odd}", highlight=False)
+    warn_of_overlap(report.counts, console)
 
 
 def _print_categories(report: RerankingReport, console: Console) -> None:

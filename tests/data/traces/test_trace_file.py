@@ -133,6 +133,18 @@ def test_the_file_is_believed_only_where_there_is_no_right_answer(tmp_path: Path
     assert read(write(tmp_path / "c.jsonl", [broad]))[0].grades == (RIGHT, WRONG, WRONG, RIGHT)
 
 
+def test_whether_a_text_was_finished_is_told_of_the_text_that_was_sampled(tmp_path: Path) -> None:
+    marks = [True, "False", None, 1]
+    rows = [{**row, "finished": mark} for row, mark in zip(tall(), marks, strict=True)]
+    as_is = read(write(tmp_path / "a.jsonl", rows), layout=AsIs())
+    assert as_is[0].finished == (True, False, None, None)
+    assert read(write(tmp_path / "b.jsonl", rows))[0].finished == (None,) * 4, "laid out anew"
+    broad = wide() | {"completions": [render_completion("1", "2"), "cut <think>"], "finished": [True, False]}
+    (question,) = read(write(tmp_path / "c.jsonl", [broad]))
+    assert question.finished == (True, False) and question.records[1]["finished"] is False
+    assert read(write(tmp_path / "d.jsonl", [wide()]), layout=AsIs())[0].finished == (None,) * 4
+
+
 def test_limit_layout_grader_and_meta_are_choices(tmp_path: Path) -> None:
     rows = [{"prompt": f"Make {n}.", "nums": [1, n], "answer": "-", "target": n + 1, "text": f"The answer is 1 + {n}"}
             for n in range(2, 5)]  # fmt: skip
