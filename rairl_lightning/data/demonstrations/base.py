@@ -156,7 +156,7 @@ def held_out(
 
 
 def hold_out(
-    items: Sequence[Asked], fraction: float, prompt: Callable[[Asked], str]
+    items: Sequence[Asked], fraction: float, prompt: Callable[[Asked], str], *, salt: str = ""
 ) -> tuple[tuple[Asked, ...], tuple[Asked, ...]]:
     """Hold a fraction of the questions out, by a hash of the question alone.
 
@@ -167,6 +167,8 @@ def hold_out(
         items: what belongs to a question each.
         fraction: share to hold out, in [0, 1); 0 holds out nothing.
         prompt: the question of an item.
+        salt: hashed with the question. A split of what another split left needs a salt of its own: all of a selection
+            split lies below the fraction that cut it off, so the same hash would share nothing out.
 
     Returns:
         ``(rest, held out)``, each in the given order.
@@ -179,7 +181,7 @@ def hold_out(
         raise ConfigError("selection_fraction is out of range.", expected="0 <= fraction < 1", got=fraction)
     if fraction == 0:
         return tuple(items), ()
-    hashes = [_uniform_hash(prompt(one)) for one in items]
+    hashes = [_uniform_hash(prompt(one), salt) for one in items]
     ordered = sorted(set(hashes))
     if len(ordered) < 2:
         raise DataError(
@@ -221,6 +223,6 @@ def demonstration_from(
     )
 
 
-def _uniform_hash(question: str) -> float:
-    digest = hashlib.sha256(normalised_question(question).encode()).digest()
+def _uniform_hash(question: str, salt: str) -> float:
+    digest = hashlib.sha256(f"{salt}{normalised_question(question)}".encode()).digest()
     return int.from_bytes(digest[:6], "big") / 2**48

@@ -43,7 +43,7 @@ class Partition:
             scored: all questions.
             fraction: in [0, 1); 0 holds out nothing.
         """
-        reported, selection = hold_out(scored, fraction, lambda one: one.sampled.question.prompt)
+        reported, selection = hold_out(scored, fraction, lambda one: one.sampled.question.prompt, salt="rerank")
         return cls(reported, selection)
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from reranked import POOLING, scored, some
 
+from rairl_lightning.data.demonstrations.base import hold_out
 from rairl_lightning.errors import ConfigError, DataError
 from rairl_lightning.evaluation.calibration import Isotonic, NoCalibration, Temperature
 from rairl_lightning.evaluation.reranking.partition import Partition, chosen_pooling, fitted_calibration
@@ -82,6 +83,14 @@ def test_questions_are_held_out_by_their_text() -> None:
     assert Partition.by_hash(questions, 0).reported == tuple(questions)
     twice = Partition.by_hash([*questions, *questions], 0.4)
     assert len(twice.selection) == 2 * len(partition.selection), "equal questions stay together"
+
+
+def test_a_selection_split_is_shared_out_too() -> None:
+    """Its questions all have a low hash, by which they were held out of training."""
+    _, selection_split = hold_out(some(400, 2), 0.1, lambda one: one.sampled.question.prompt)
+    partition = Partition.by_hash(selection_split, 0.5)
+    assert len(selection_split) > 20
+    assert len(partition.reported) == pytest.approx(len(partition.selection), rel=0.6)
 
 
 def test_refusals() -> None:
