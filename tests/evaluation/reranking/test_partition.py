@@ -62,6 +62,14 @@ def test_the_pooling_is_chosen_on_selection_questions() -> None:
     assert chosen_pooling(Partition(tuple(reported)), [POOLING]) == (POOLING, {}), "one alone is not chosen"
 
 
+def test_traces_without_a_reward_choose_no_pooling() -> None:
+    """POOLING ranks the right trace below the one wrong trace it reads; ranking the others last would make that 3/4."""
+    nan = float("nan")
+    selection = (scored("s", "rwwww", [0.0, 1.0, nan, nan, nan], **{OTHER: [0.0, -1.0, 1.0, 1.0, -1.0]}),)
+    name, areas = chosen_pooling(Partition((scored("q", "r", [1.0]),), selection), [POOLING, OTHER])
+    assert name == OTHER and areas == {POOLING: 0.0, OTHER: 0.5}
+
+
 def test_equals_and_nothing_to_measure_leave_the_first() -> None:
     tied = tuple(replace(one, rewards=dict.fromkeys((POOLING, OTHER), one.rewards[POOLING])) for one in some(9, 4))
     assert chosen_pooling(Partition((scored("q", "r", [1.0]),), tied), [OTHER, POOLING])[0] == OTHER

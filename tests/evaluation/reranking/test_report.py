@@ -151,7 +151,18 @@ def test_little_to_report_is_reported(questions: list[ScoredQuestion], tmp_path:
 def test_without_both_kinds_there_is_no_area() -> None:
     assert np.isnan(report(LITTLE["all right"]).auroc["overall"]).all()
     assert report(LITTLE["all tied"]).auroc["within_question"][0] == 0.5
-    assert report(LITTLE["no rewards"]).auroc["overall"][0] == 0.5
+    assert np.isnan(report(LITTLE["no rewards"]).auroc["overall"]).all()
+
+
+def test_traces_without_a_reward_are_no_merit_of_the_reward() -> None:
+    """They are wrong mostly; ranked last they would lift an upside-down reward's area from 0 to 2/3."""
+    upside_down = scored("a", "rwww", [0.0, 1.0, float("nan"), float("nan")])
+    found = report([upside_down, scored("b", "ww", [float("nan")] * 2)])
+    assert found.auroc == {"overall": [0, 0, 0], "within_question": [0, 0, 0]}
+    assert found.counts["traces_without_reward"] == 4
+    blind = report([scored("a", "rwww", [0.0, 1.0, -1.0, -2.0])])
+    assert blind.auroc["overall"][0] == pytest.approx(2 / 3, abs=1e-4)  # control
+    assert found.best_of["4"]["all"]["right"]["reward"][0] == 0, "to choose by, they rank last"
 
 
 def test_pictures_show_the_numbers_beside_them(tmp_path: Path) -> None:
