@@ -138,9 +138,10 @@ def _write_pairs(folder: Path, report: PairsReport, trained: TrainedReward, *, p
     from rich.console import Console
 
     from rairl_lightning.evaluation.localisation.plots import draw_hits, hit_rows
-    from rairl_lightning.evaluation.localisation.rows import pair_rows, write_rows
+    from rairl_lightning.evaluation.localisation.rows import pair_rows
     from rairl_lightning.evaluation.localisation.table import print_pairs
     from rairl_lightning.evaluation.plots import write_plot
+    from rairl_lightning.evaluation.summary import write_rows
 
     write_rows(folder / CORRUPTED, pair_rows(report.pairs, report.demonstrations, trained.codec))
     print_pairs(report.figures, Console())
@@ -152,9 +153,10 @@ def _write_solutions(folder: Path, report: SolutionsReport, *, plots: bool) -> N
     from rich.console import Console
 
     from rairl_lightning.evaluation.localisation.plots import draw_offsets, draw_thresholds, offset_rows, threshold_rows
-    from rairl_lightning.evaluation.localisation.rows import solution_rows, write_rows
+    from rairl_lightning.evaluation.localisation.rows import solution_rows
     from rairl_lightning.evaluation.localisation.table import print_solutions
     from rairl_lightning.evaluation.plots import write_plot
+    from rairl_lightning.evaluation.summary import write_rows
 
     predicted, thresholds = report.predicted["reward"], report.thresholds["reward"]
     write_rows(folder / LABELLED, solution_rows(report.traces, report.scored, predicted, thresholds))
