@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from rairl_lightning.errors import CheckpointError, DataError
-from rairl_lightning.evaluation.summary import json_safe, write_summary
+from rairl_lightning.evaluation.summary import json_line, write_summary
 
 CHUNK = 1 << 20
 NOTE = {"lines": int, "bytes": int, "notes": dict, "made_by": dict, "input": str, "output": str}
@@ -85,7 +85,7 @@ class ResumableLines:
             records: a line each.
             notes: plain values that :attr:`notes` gives back after an interruption.
         """
-        rows = [json.dumps(json_safe(record), ensure_ascii=False, default=str) for record in records]
+        rows = [json_line(record) for record in records]
         self._append("".join(f"{row}\n" for row in rows).encode("utf-8", errors="backslashreplace"))
         for text in inputs:
             self._seen(text)

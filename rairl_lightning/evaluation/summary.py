@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,16 +58,35 @@ def print_summary(summary: Figures, console: Console | None = None) -> None:
 
 
 def json_safe(value: Any) -> Any:
-    """The same plain values with null for what JSON does not know: NaN and infinities.
+    """The same values with null for NaN and infinities, and strings for the keys of mappings.
 
     >>> json_safe({"a": [1.5, math.nan]})
     {'a': [1.5, None]}
     """
     if isinstance(value, Mapping):
-        return {key: json_safe(item) for key, item in value.items()}
+        return {key if isinstance(key, str) else str(key): json_safe(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [json_safe(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def json_line(row: Mapping[str, Any]) -> str:
+    """A row of anyone's data as one line of JSON, with the text of what JSON does not know: dates, decimals, bytes.
+
+    >>> from datetime import date
+    >>> json_line({"day": date(2024, 5, 1), "score": math.nan})
+    '{"day": "2024-05-01", "score": null}'
+    """
+    return json.dumps(json_safe(row), ensure_ascii=False, allow_nan=False, default=str)
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write JSON lines; the file is whole or not there. Half a surrogate pair is written as its escape."""
+    partial = path.with_suffix(".partial")
+    with partial.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        for row in rows:
+            file.write(json_line(row) + "\n")
+    partial.replace(path)
 
 
 def print_rows(console: Console, title: str, columns: tuple[str, ...], rows: Figures) -> None:

@@ -1,5 +1,7 @@
 import io
 import json
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -7,7 +9,7 @@ import torch
 from rich.console import Console
 
 from rairl_lightning.evaluation.provenance import commit
-from rairl_lightning.evaluation.summary import interval, print_summary, write_summary
+from rairl_lightning.evaluation.summary import interval, print_summary, write_rows, write_summary
 
 FIGURE = [0.612, 0.55, 0.671]
 SUMMARY = {
@@ -44,6 +46,16 @@ def test_the_file_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(TypeError):
         write_summary(path, {"seed": object()})
     assert json.loads(path.read_text()) == {"seed": 1}
+
+
+def test_rows_of_anyones_data_can_be_written(tmp_path: Path) -> None:
+    """Columns of a Parquet file, and half a surrogate pair of a JSON file, would stop a run at its end."""
+    row = {"day": date(2024, 5, 1), "price": Decimal("1.50"), "raw": b"x", "nested": [{1: float("inf")}], "t": "\ud800"}
+    write_rows(tmp_path / "rows.jsonl", iter([row, {"a": "é"}]))
+    first, second = (tmp_path / "rows.jsonl").read_text(encoding="utf-8").splitlines()
+    plain = {"day": "2024-05-01", "price": "1.50", "raw": "b'x'", "nested": [{"1": None}], "t": "\ud800"}
+    assert json.loads(first) == plain and second == '{"a": "é"}'
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
 
 
 def test_the_table_shows_every_figure() -> None:

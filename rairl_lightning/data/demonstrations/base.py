@@ -158,7 +158,7 @@ def held_out(
 
 
 def hold_out(
-    items: Sequence[Asked], fraction: float, prompt: Callable[[Asked], str]
+    items: Sequence[Asked], fraction: float, prompt: Callable[[Asked], str], *, salt: str = ""
 ) -> tuple[tuple[Asked, ...], tuple[Asked, ...]]:
     """Hold a fraction of the questions out, by a hash of the question alone.
 
@@ -169,6 +169,8 @@ def hold_out(
         items: what belongs to a question each.
         fraction: share to hold out, in [0, 1); 0 holds out nothing.
         prompt: the question of an item.
+        salt: hashed with the question. A split of what another split left needs a salt of its own: all of a selection
+            split lies below the fraction that cut it off, so the same hash would share nothing out.
 
     Returns:
         ``(rest, held out)``, each in the given order.
@@ -181,7 +183,7 @@ def hold_out(
         raise ConfigError("selection_fraction is out of range.", expected="0 <= fraction < 1", got=fraction)
     if fraction == 0:
         return tuple(items), ()
-    hashes = [_uniform_hash(prompt(one)) for one in items]
+    hashes = [_uniform_hash(prompt(one), salt) for one in items]
     ordered = sorted(set(hashes))
     if len(ordered) < 2:
         raise DataError(
@@ -223,11 +225,11 @@ def demonstration_from(
     )
 
 
-def question_digest(question: str) -> bytes:
-    """The question by 48 bits of its hash, case and white space aside."""
-    text = normalised_question(question).encode("utf-8", "surrogatepass")
+def question_digest(question: str, salt: str = "") -> bytes:
+    """The question by 48 bits of its hash, case and white space aside; of another hash for every salt."""
+    text = f"{salt}{normalised_question(question)}".encode("utf-8", "surrogatepass")
     return hashlib.sha256(text).digest()[:DIGEST_BYTES]
 
 
-def _uniform_hash(question: str) -> float:
-    return int.from_bytes(question_digest(question), "big") / 256**DIGEST_BYTES
+def _uniform_hash(question: str, salt: str) -> float:
+    return int.from_bytes(question_digest(question, salt), "big") / 256**DIGEST_BYTES

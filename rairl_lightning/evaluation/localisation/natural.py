@@ -62,7 +62,7 @@ class ScoredSteps:
         """
         prompts = [normalised_question(one.solution.prompt) for one in traces]
         numbers = {prompt: number for number, prompt in enumerate(dict.fromkeys(prompts))}
-        _, second = hold_out(range(len(traces)), 0.5, prompts.__getitem__)
+        _, second = hold_out(range(len(traces)), 0.5, prompts.__getitem__, salt="localise")
         return cls(
             labels_N=torch.tensor([one.solution.label for one in traces]),
             steps_NK=_padded([torch.ones(len(one.tokens), dtype=torch.bool) for one in traces]),

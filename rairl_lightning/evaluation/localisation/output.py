@@ -18,9 +18,10 @@ from rairl_lightning.evaluation.localisation.plots import (
     threshold_rows,
 )
 from rairl_lightning.evaluation.localisation.reports import PairsReport, SolutionsReport
-from rairl_lightning.evaluation.localisation.rows import pair_rows, solution_rows, write_rows
+from rairl_lightning.evaluation.localisation.rows import pair_rows, solution_rows
 from rairl_lightning.evaluation.localisation.table import print_pairs, print_solutions
 from rairl_lightning.evaluation.plots import write_plot
+from rairl_lightning.evaluation.summary import write_rows
 from rairl_lightning.models.codec import TraceCodec
 
 

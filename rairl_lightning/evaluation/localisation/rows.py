@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -76,15 +74,6 @@ def solution_rows(
                 for step, (text, (start, end)) in spans
             ],
         }
-
-
-def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Write JSON lines; the file is whole or not there."""
-    partial = path.with_suffix(".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
-    partial.replace(path)
 
 
 def _scores(solutions: ScoredSteps, row: int, step: int) -> Row:

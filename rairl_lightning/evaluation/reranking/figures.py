@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,9 +45,14 @@ def choice_figures(pool: TracePool, sizes: Sequence[int], seed: int) -> tuple[di
 
 
 def area_figures(pool: TracePool, seed: int) -> dict[str, list[float]]:
-    """AUROC of the reward against correctness: over all pairs of traces, and over the pairs within a question."""
-    counts = resampled_counts(len(pool), generator=_generator(seed), resamples=AREA_RESAMPLES)
-    scores, labels, questions = pool.rewards_M, pool.correct_M, pool.questions_M
+    """AUROC of the reward against correctness: over all pairs of traces, and over the pairs within a question.
+
+    Traces without a finite reward are left out; Best-of-N ranks them last, and ``counts`` has their number.
+    """
+    scores, labels, questions = pool.rewarded
+    if not len(scores):
+        return {name: [math.nan] * 3 for name in ("overall", "within_question")}
+    counts = resampled_counts(int(questions[-1]) + 1, generator=_generator(seed), resamples=AREA_RESAMPLES)
     wins_Q, pairs_Q = grouped_wins(scores, labels, questions)
     means = resampled_means(torch.stack([wins_Q, pairs_Q], dim=1), counts)
     return {

@@ -43,12 +43,14 @@ class Partition:
             scored: all questions.
             fraction: in [0, 1); 0 holds out nothing.
         """
-        reported, selection = hold_out(scored, fraction, lambda one: one.sampled.question.prompt)
+        reported, selection = hold_out(scored, fraction, lambda one: one.sampled.question.prompt, salt="rerank")
         return cls(reported, selection)
 
 
 def chosen_pooling(partition: Partition, names: Sequence[str]) -> tuple[str, dict[str, float]]:
     """The pooling with the highest AUROC within the selection questions; the first of equals.
+
+    Traces without a finite reward are left out.
 
     Args:
         partition: only its selection is read.
@@ -62,8 +64,7 @@ def chosen_pooling(partition: Partition, names: Sequence[str]) -> tuple[str, dic
     _require(partition, "choose a pooling on")
     areas = {}
     for name in names:
-        pool = pool_of(partition.selection, name)
-        areas[name] = float(grouped_auroc(pool.rewards_M, pool.correct_M, pool.questions_M))
+        areas[name] = float(grouped_auroc(*pool_of(partition.selection, name).rewarded))
     return max(names, key=lambda name: areas[name] if areas[name] == areas[name] else -1.0), areas
 
 
@@ -78,11 +79,10 @@ def fitted_calibration(partition: Partition, pooling: str, calibration: Calibrat
     if not calibration.needs_data:
         return calibration.fit(torch.zeros(0), torch.zeros(0, dtype=torch.bool))
     _require(partition, "fit a calibration on")
-    pool = pool_of(partition.selection, pooling)
-    finite_M = pool.rewards_M.isfinite()
-    if not bool(finite_M.any()):
+    rewards_M, correct_M, _ = pool_of(partition.selection, pooling).rewarded
+    if not len(rewards_M):
         raise DataError("No selection trace has a grade and a reward.", expected="at least 1", got=0)
-    return calibration.fit(pool.rewards_M[finite_M], pool.correct_M[finite_M])
+    return calibration.fit(rewards_M, correct_M)
 
 
 def selection_facts(partition: Partition) -> dict[str, Any]:

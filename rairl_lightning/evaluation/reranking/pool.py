@@ -77,6 +77,17 @@ class TracePool:
         """Traces of each question, ``[Q]``."""
         return torch.bincount(self.questions_M, minlength=len(self))
 
+    @property
+    def rewarded(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Of the traces with a finite reward, ``[M']`` each: reward, whether it is right, and question, 0..Q'-1.
+
+        What asks how good the rewards are reads these: a trace without any is wrong more often than not, so that
+        ranking it last would count as a merit of the reward.
+        """
+        kept_M = self.rewards_M.isfinite()
+        _, questions_M = self.questions_M[kept_M].unique(return_inverse=True)
+        return self.rewards_M[kept_M], self.correct_M[kept_M], questions_M
+
     def chosen_right(self, n: int, seed: int = 0) -> tuple[dict[str, Tensor], Tensor]:
         """Every rule at n, over the questions with at least n traces.
 

@@ -34,7 +34,8 @@ class RerankingReport:
         counts: questions and traces reported, and how many are out of the ordinary.
         pass_at_k: unbiased, by k.
         best_of: by N, see :func:`~rairl_lightning.evaluation.reranking.figures.choice_figures`.
-        auroc: of the reward against correctness, ``overall`` and ``within_question``.
+        auroc: of the reward against correctness, ``overall`` and ``within_question``, of the traces with a reward;
+            ``counts`` has the others under ``traces_without_reward``.
         calibration: its name and parameters, and the error ``before`` (``σ(reward)``) and ``after`` it.
         rewards: histogram of the finite rewards, ``edges`` and counts of ``right`` and ``wrong`` traces.
     """
@@ -109,20 +110,17 @@ def report_of(
 
 
 def _reliability(pool: TracePool, fitted: Fitted, seed: int) -> dict[str, Any]:
-    finite_M = pool.rewards_M.isfinite()
-    rewards_M, correct_M, questions_M = pool.rewards_M[finite_M], pool.correct_M[finite_M], pool.questions_M[finite_M]
-    _, questions_M = questions_M.unique(return_inverse=True)
+    rewards_M, correct_M, questions_M = pool.rewarded
     return reliability(fitted.probability(rewards_M), correct_M, questions_M, seed)
 
 
 def _histogram(pool: TracePool) -> dict[str, list[float]]:
-    finite_M = pool.rewards_M.isfinite()
-    rewards_M = pool.rewards_M[finite_M]
+    rewards_M, correct_M, _ = pool.rewarded
     low, high = (float(rewards_M.min()), float(rewards_M.max())) if len(rewards_M) else (0.0, 0.0)
     edges = torch.linspace(low, high if high > low else low + 1, HISTOGRAM_BINS + 1, dtype=torch.float64)
     bin_M = torch.bucketize(rewards_M, edges[1:-1], right=True)
     counts = {
-        name: torch.bincount(bin_M[pool.correct_M[finite_M] == right], minlength=HISTOGRAM_BINS).tolist()
+        name: torch.bincount(bin_M[correct_M == right], minlength=HISTOGRAM_BINS).tolist()
         for name, right in (("right", True), ("wrong", False))
     }
     return {"edges": [round(edge, 6) for edge in edges.tolist()], **counts}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from rairl_lightning.evaluation.reranking.report import RerankingReport
 from rairl_lightning.evaluation.reranking.rows import reranked_rows
 from rairl_lightning.evaluation.reranking.sampled import sample_to_file, sampled_file
 from rairl_lightning.evaluation.reranking.scoring import score_questions
-from rairl_lightning.evaluation.summary import json_safe, write_summary
+from rairl_lightning.evaluation.summary import write_rows, write_summary
 from rairl_lightning.evaluation.trained import TrainedReward
 
 SUMMARY, RERANKED, TRACES, SELECTION = "summary.json", "reranked.jsonl", "traces.jsonl", "selection.jsonl"
@@ -72,10 +71,9 @@ def write_results(
         fitted: the calibration.
         origin: where all that came from, for the summary.
     """
-    with (folder / RERANKED).open("w", encoding="utf-8") as file:
-        for use, questions in (("reported", partition.reported), ("selection", partition.selection)):
-            for one in questions:
-                for row in reranked_rows(one, report.pooling["chosen"], fitted, use):
-                    file.write(json.dumps(json_safe(row), ensure_ascii=False, allow_nan=False) + "\n")
+    write_summary(folder / SUMMARY, {**origin, **report.figures()})  # first: the figures took longest
+    uses = (("reported", partition.reported), ("selection", partition.selection))
+    pooling = report.pooling["chosen"]
+    rows = (row for use, questions in uses for one in questions for row in reranked_rows(one, pooling, fitted, use))
+    write_rows(folder / RERANKED, rows)
     write_plots(folder, report)
-    write_summary(folder / SUMMARY, {**origin, **report.figures()})

@@ -45,8 +45,15 @@ def figures(solutions: ScoredSteps, seed: int = 0) -> dict[str, Any]:
 def halves() -> tuple[list[str], list[str]]:
     """Questions of the first and of the second half."""
     names = [f"q{number}" for number in range(40)]
-    first, second = hold_out(names, 0.5, lambda name: name)
+    first, second = hold_out(names, 0.5, lambda name: name, salt="localise")
     return list(first), list(second)
+
+
+def test_halves_of_a_selection_split_are_halves() -> None:
+    """Its questions all have a low hash, by which they were held out of training."""
+    _, names = hold_out([f"q{number}" for number in range(400)], 0.1, lambda name: name)
+    solutions = scored(*((name, -1, [1.0, 1.0]) for name in names))
+    assert len(names) > 20 and 0.3 < solutions.second_N.double().mean() < 0.7
 
 
 def test_a_toy_set_by_hand() -> None:

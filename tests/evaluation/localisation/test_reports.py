@@ -21,8 +21,9 @@ from rairl_lightning.evaluation.localisation import pairs as pairs_module
 from rairl_lightning.evaluation.localisation.natural import score_steps
 from rairl_lightning.evaluation.localisation.pairs import pair_figures
 from rairl_lightning.evaluation.localisation.reports import PairsReport, report_pairs, report_solutions
-from rairl_lightning.evaluation.localisation.rows import pair_rows, solution_rows, write_rows
+from rairl_lightning.evaluation.localisation.rows import pair_rows, solution_rows
 from rairl_lightning.evaluation.localisation.solutions import step_traces
+from rairl_lightning.evaluation.summary import write_rows
 from rairl_lightning.evaluation.trained import TrainedReward
 from rairl_lightning.functional.localisation import hits, span_tokens
 from rairl_lightning.text import perturbations

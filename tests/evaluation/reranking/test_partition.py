@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from reranked import POOLING, scored, some
 
+from rairl_lightning.data.demonstrations.base import hold_out
 from rairl_lightning.errors import ConfigError, DataError
 from rairl_lightning.evaluation.calibration import Isotonic, NoCalibration, Temperature
 from rairl_lightning.evaluation.reranking.partition import Partition, chosen_pooling, fitted_calibration
@@ -61,6 +62,14 @@ def test_the_pooling_is_chosen_on_selection_questions() -> None:
     assert chosen_pooling(Partition(tuple(reported)), [POOLING]) == (POOLING, {}), "one alone is not chosen"
 
 
+def test_traces_without_a_reward_choose_no_pooling() -> None:
+    """POOLING ranks the right trace below the one wrong trace it reads; ranking the others last would make that 3/4."""
+    nan = float("nan")
+    selection = (scored("s", "rwwww", [0.0, 1.0, nan, nan, nan], **{OTHER: [0.0, -1.0, 1.0, 1.0, -1.0]}),)
+    name, areas = chosen_pooling(Partition((scored("q", "r", [1.0]),), selection), [POOLING, OTHER])
+    assert name == OTHER and areas == {POOLING: 0.0, OTHER: 0.5}
+
+
 def test_equals_and_nothing_to_measure_leave_the_first() -> None:
     tied = tuple(replace(one, rewards=dict.fromkeys((POOLING, OTHER), one.rewards[POOLING])) for one in some(9, 4))
     assert chosen_pooling(Partition((scored("q", "r", [1.0]),), tied), [OTHER, POOLING])[0] == OTHER
@@ -82,6 +91,14 @@ def test_questions_are_held_out_by_their_text() -> None:
     assert Partition.by_hash(questions, 0).reported == tuple(questions)
     twice = Partition.by_hash([*questions, *questions], 0.4)
     assert len(twice.selection) == 2 * len(partition.selection), "equal questions stay together"
+
+
+def test_a_selection_split_is_shared_out_too() -> None:
+    """Its questions all have a low hash, by which they were held out of training."""
+    _, selection_split = hold_out(some(400, 2), 0.1, lambda one: one.sampled.question.prompt)
+    partition = Partition.by_hash(selection_split, 0.5)
+    assert len(selection_split) > 20
+    assert len(partition.reported) == pytest.approx(len(partition.selection), rel=0.6)
 
 
 def test_refusals() -> None:

@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import random
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from reranked import POOLING, scored, shuffled, some
 from rich.console import Console
 
 from rairl_lightning.evaluation.calibration import Isotonic, NoCalibration, Temperature
+from rairl_lightning.evaluation.reranking import run
 from rairl_lightning.evaluation.reranking.partition import Partition
 from rairl_lightning.evaluation.reranking.plots import PLOTS, write_plots
 from rairl_lightning.evaluation.reranking.pool import ScoredQuestion
@@ -151,7 +154,38 @@ def test_little_to_report_is_reported(questions: list[ScoredQuestion], tmp_path:
 def test_without_both_kinds_there_is_no_area() -> None:
     assert np.isnan(report(LITTLE["all right"]).auroc["overall"]).all()
     assert report(LITTLE["all tied"]).auroc["within_question"][0] == 0.5
-    assert report(LITTLE["no rewards"]).auroc["overall"][0] == 0.5
+    assert np.isnan(report(LITTLE["no rewards"]).auroc["overall"]).all()
+
+
+def test_traces_without_a_reward_are_no_merit_of_the_reward() -> None:
+    """They are wrong mostly; ranked last they would lift an upside-down reward's area from 0 to 2/3."""
+    upside_down = scored("a", "rwww", [0.0, 1.0, float("nan"), float("nan")])
+    found = report([upside_down, scored("b", "ww", [float("nan")] * 2)])
+    assert found.auroc == {"overall": [0, 0, 0], "within_question": [0, 0, 0]}
+    assert found.counts["traces_without_reward"] == 4
+    blind = report([scored("a", "rwww", [0.0, 1.0, -1.0, -2.0])])
+    assert blind.auroc["overall"][0] == pytest.approx(2 / 3, abs=1e-4)  # control
+    assert found.best_of["4"]["all"]["right"]["reward"][0] == 0, "to choose by, they rank last"
+
+
+def test_the_figures_are_safe_before_anything_else_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = scored("q", "rw", [1.0, 0.0])
+    dated = replace(one, sampled=replace(one.sampled, records=({"day": date(2024, 5, 1)}, {"day": None})))
+    partition = Partition((dated,))
+    results = (partition, *report_of(partition, [POOLING], NoCalibration(), SIZES, 0), {})
+
+    def full(*_: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(run, "write_rows", full)
+    with pytest.raises(OSError, match="space"):
+        run.write_results(tmp_path, *results)
+    assert strict(tmp_path / "summary.json")["counts"]["traces"] == 2
+    monkeypatch.undo()
+    monkeypatch.setattr(run, "write_plots", lambda folder, report: None)
+    run.write_results(tmp_path, *results)
+    rows = [json.loads(line) for line in (tmp_path / "reranked.jsonl").read_text().splitlines()]
+    assert [row["day"] for row in rows] == ["2024-05-01", None]
 
 
 def test_pictures_show_the_numbers_beside_them(tmp_path: Path) -> None:
