@@ -56,7 +56,10 @@ class Calibration(ABC):
 
 @dataclass(frozen=True)
 class NoCalibration(Calibration):
-    """The discriminator's own probability ``σ(reward)``; nothing is fitted, every question is reported."""
+    """The discriminator's own probability ``σ(reward)``; nothing is fitted, every question is reported.
+
+    Of ``Product``, whose score is the logarithm of a probability and at most 0, it is no probability: at most a half.
+    """
 
     def fit(self, rewards_M: Tensor, correct_M: Tensor) -> Fitted:
         """Read nothing."""

@@ -6,10 +6,11 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from rairl_lightning.data.demonstrations.base import normalised_question
 from rairl_lightning.data.traces import SampledQuestion
@@ -28,6 +29,8 @@ class ScoredQuestion:
         logprobs: N mean log-probabilities of a completion token; NaN where there is none.
         lengths: N completion tokens.
         problems: of all its traces, of :data:`~rairl_lightning.evaluation.scoring.PROBLEMS`.
+        log_weights: N logarithms of the weights of its votes by the name of their pooling; of a pooling that is not
+            here ``log σ(reward)``.
     """
 
     sampled: SampledQuestion
@@ -35,11 +38,18 @@ class ScoredQuestion:
     logprobs: tuple[float, ...]
     lengths: tuple[int, ...]
     problems: tuple[str, ...] = ()
+    log_weights: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
         """What tells questions apart."""
         return normalised_question(self.sampled.question.prompt)
+
+    def votes(self, pooling: str) -> Tensor:
+        """N logarithms of weights, float64; -inf where there is no reward."""
+        if pooling in self.log_weights:
+            return _nan_last(torch.tensor(self.log_weights[pooling], dtype=torch.float64))
+        return _nan_last(logsigmoid(torch.tensor(self.rewards[pooling], dtype=torch.float64)))
 
     @property
     def category(self) -> str:
@@ -57,6 +67,7 @@ class TracePool:
         correct_M: ``[M]`` bool; a trace without an answer is wrong.
         classes_M: ``[M]`` int64, equal where the answers of a question agree; -1 without an answer.
         rewards_M: ``[M]`` float64; -inf where there is none, so that such a trace ranks last.
+        log_weights_M: ``[M]`` float64, of the vote that the reward weighs, likewise.
         logprobs_M: ``[M]`` float64, likewise.
         lengths_M: ``[M]`` int64 completion tokens.
     """
@@ -66,6 +77,7 @@ class TracePool:
     correct_M: Tensor
     classes_M: Tensor
     rewards_M: Tensor
+    log_weights_M: Tensor
     logprobs_M: Tensor
     lengths_M: Tensor
 
@@ -105,7 +117,8 @@ class TracePool:
 
     def _groups(self, rows_Q: Tensor, size: int) -> Groups:
         taken = rows_Q[self.questions_M]
-        columns = (self.correct_M, self.classes_M, self.logprobs_M, self.lengths_M, self.rewards_M)
+        rewards = self.rewards_M, self.log_weights_M
+        columns = (self.correct_M, self.classes_M, self.logprobs_M, self.lengths_M, *rewards)
         return Groups(*(column[taken].reshape(-1, size) for column in columns))
 
 
@@ -135,6 +148,7 @@ def pool_of(scored: Sequence[ScoredQuestion], pooling: str) -> TracePool:
         column(grades, torch.bool),
         column([one.sampled.classes for one, _ in kept], torch.int64),
         _nan_last(column([one.rewards[pooling] for one, _ in kept], torch.float64)),
+        column([one.votes(pooling).tolist() for one, _ in kept], torch.float64),
         _nan_last(column([one.logprobs for one, _ in kept], torch.float64)),
         column([one.lengths for one, _ in kept], torch.int64),
     )

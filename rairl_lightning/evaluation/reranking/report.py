@@ -34,7 +34,7 @@ class RerankingReport:
         best_of: by N, see :func:`~rairl_lightning.evaluation.reranking.figures.choice_figures`.
         auroc: of the reward against correctness, ``overall`` and ``within_question``, of the traces with a reward;
             ``counts`` has the others under ``traces_without_reward``.
-        calibration: its name and parameters, and the error ``before`` (``σ(reward)``) and ``after`` it.
+        calibration: its name and parameters, and the error ``before`` (of ``σ(reward)``) and ``after``.
         rewards: histogram of the finite rewards, ``edges`` and counts of ``right`` and ``wrong`` traces.
     """
 
