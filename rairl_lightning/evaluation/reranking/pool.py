@@ -63,6 +63,8 @@ class TracePool:
 
     Attributes:
         categories: Q names.
+        units_Q: ``[Q]`` int64, 0..U-1, equal where the text of the question is, case and white space aside: what the
+            bootstrap resamples.
         questions_M: ``[M]`` int64, 0..Q-1, ascending.
         correct_M: ``[M]`` bool; a trace without an answer is wrong.
         classes_M: ``[M]`` int64, equal where the answers of a question agree; -1 without an answer.
@@ -73,6 +75,7 @@ class TracePool:
     """
 
     categories: tuple[str, ...]
+    units_Q: Tensor
     questions_M: Tensor
     correct_M: Tensor
     classes_M: Tensor
@@ -91,14 +94,13 @@ class TracePool:
 
     @property
     def rewarded(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Of the traces with a finite reward, ``[M']`` each: reward, whether it is right, and question, 0..Q'-1.
+        """Of the traces with a finite reward, ``[M']`` each: reward, whether it is right, and question.
 
         What asks how good the rewards are reads these: a trace without any is wrong more often than not, so that
         ranking it last would count as a merit of the reward.
         """
         kept_M = self.rewards_M.isfinite()
-        _, questions_M = self.questions_M[kept_M].unique(return_inverse=True)
-        return self.rewards_M[kept_M], self.correct_M[kept_M], questions_M
+        return self.rewards_M[kept_M], self.correct_M[kept_M], self.questions_M[kept_M]
 
     def chosen_right(self, n: int, seed: int = 0) -> tuple[dict[str, Tensor], Tensor]:
         """Every rule at n, over the questions with at least n traces.
@@ -141,9 +143,11 @@ def pool_of(scored: Sequence[ScoredQuestion], pooling: str) -> TracePool:
         pairs = zip(values, kept, strict=True)
         return torch.tensor([one[row] for one, (_, rows) in pairs for row in rows], dtype=dtype)
 
+    units: dict[str, int] = {}
     grades = [[grade is Grade.RIGHT for grade in one.sampled.grades] for one, _ in kept]
     return TracePool(
         tuple(one.category for one, _ in kept),
+        torch.tensor([units.setdefault(one.key, len(units)) for one, _ in kept], dtype=torch.int64),
         torch.tensor(owners, dtype=torch.int64),
         column(grades, torch.bool),
         column([one.sampled.classes for one, _ in kept], torch.int64),
