@@ -98,4 +98,5 @@ def shuffled(one: ScoredQuestion, order: Sequence[int]) -> ScoredQuestion:
         take(one.logprobs),
         take(one.lengths),
         one.problems,
+        {name: take(values) for name, values in one.log_weights.items()},
     )

@@ -19,6 +19,7 @@ from rairl_lightning.algorithms.rounds import RoundsModule
 from rairl_lightning.algorithms.sft import SFT
 from rairl_lightning.algorithms.supervised import BestEpoch, sft_for
 from rairl_lightning.callbacks.periodic import answered_by
+from rairl_lightning.components.pooling import TokenWeighted
 from rairl_lightning.data.datamodule import DemonstrationDataModule
 from rairl_lightning.errors import ConfigError
 from rairl_lightning.evaluation.localisation import localise
@@ -171,7 +172,7 @@ class FinalReport(Callback):
         logprobs_NT = module.models.policy.score(tokens, module.max_tokens_per_microbatch).logprobs
         pay_NT, grid_NT = (learned.pay(tokens), learned.reader.granularity(tokens)) if learned else (None, None)
         hits = localise(perturbed, pay_NT, grid_NT, logprobs_NT, self.interval)
-        rules = rerank(answered, rewards_QN)
+        rules = rerank(answered, rewards_QN, pooling=learned.reader.pooling if learned else TokenWeighted())
         areas = {} if rewards_QN is None else {"auroc": self._auroc_interval(answered, rewards_QN)}
         return {
             f"best_of_{self.samples}": {name: interval(values, self.seed) for name, values in rules.items()},

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from rairl_lightning.algorithms.rounds import RoundsModule
 from rairl_lightning.callbacks.periodic import PeriodicEvaluation, answered_by
+from rairl_lightning.components.pooling import Pooling, TokenWeighted
 from rairl_lightning.evaluation.reranking import rerank, reward_auroc
 from rairl_lightning.evaluation.sampling import Answered
 from rairl_lightning.functional.bootstrap import paired_bootstrap
@@ -49,8 +50,9 @@ class Reranking(PeriodicEvaluation):
         answered = answered_by(module, questions, self.samples, seed=self.seed, temperature=self.temperature)
         tokens = answered.rollouts.tokens
         rewards_QN = answered.per_question(module.trace_rewards(tokens)) if isinstance(module, RAIRL) else None
-        whole = rerank(answered, rewards_QN)
-        rules = {**whole, **self._of_fewer(answered, rewards_QN)}
+        pooling = module.reader.pooling if isinstance(module, RAIRL) else TokenWeighted()
+        whole = rerank(answered, rewards_QN, pooling=pooling)
+        rules = {**whole, **self._of_fewer(answered, rewards_QN, pooling)}
         metrics = {f"rerank/{name}": float(values.mean()) for name, values in rules.items()}
         if rewards_QN is None:
             return metrics
@@ -60,12 +62,12 @@ class Reranking(PeriodicEvaluation):
         metrics |= {f"rerank/{name}": value for name, value in zip(names, gain, strict=True)}
         return {**metrics, "rerank/auroc": reward_auroc(rewards_QN, answered.correct_QN)}
 
-    def _of_fewer(self, answered: Answered, rewards_QN: Tensor | None) -> dict[str, Tensor]:
+    def _of_fewer(self, answered: Answered, rewards_QN: Tensor | None, pooling: Pooling) -> dict[str, Tensor]:
         """The rules at the smaller N; a random choice is the same at each."""
         return {
             f"{name}@{n}": values
             for n in FEWER
             if n < self.samples
-            for name, values in rerank(answered, rewards_QN, n).items()
+            for name, values in rerank(answered, rewards_QN, n, pooling).items()
             if name != "random"
         }

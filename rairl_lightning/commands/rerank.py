@@ -67,7 +67,7 @@ def rerank(  # noqa: PLR0913  one argument, one option
         sampling: with DATA, which split and how: split, fit_split, samples, temperature, max_new_tokens, limit.
         policy: folder of exported adapters, or the run they lie in, of the same base model: who answers, and whose
             log-probabilities are compared, instead of the reward's own policy.
-        selection: with TRACES, a file of other traces to fit and choose on.
+        selection: with TRACES, a file of other traces to fit and choose on; refused where nothing is fitted or chosen.
         selection_fraction: with TRACES and without SELECTION, share of the questions held out to fit and choose on, by
             a hash of the question, in [0, 1).
         calibration: from reward to probability of being right: Temperature, Isotonic, or NoCalibration, for which no
@@ -85,7 +85,8 @@ def rerank(  # noqa: PLR0913  one argument, one option
         plugins: packages of your own whose classes the reward may name; they are imported.
         overwrite: replace an earlier result in OUT.
     """
-    _check(traces, data, selection, sizes)
+    fits = calibration.needs_data or len(poolings or ()) > 1
+    _check(traces, data, selection, sizes, fits=fits)
     if data is not None and min(sizes) > sampling.samples:
         raise ConfigError(
             "There are fewer samples than the smallest N to choose among.",
@@ -110,11 +111,10 @@ def rerank(  # noqa: PLR0913  one argument, one option
     if policy is not None:
         load_policy(trained.models, policy)
     pools = poolings or [trained.reader.pooling]
-    fits = calibration.needs_data or len(pools) > 1
     if data is not None:
         traces, selection = run.sampled_sources(trained, data, sampling, folder, seed, fits=fits)
     reported = run.scored_questions(trained, cast(TraceSource, traces), pools, long)
-    if fits and selection is not None:
+    if selection is not None:
         partition = Partition(tuple(reported), tuple(run.scored_questions(trained, selection, pools, long)))
     else:
         partition = Partition.by_hash(reported, selection_fraction if fits else 0)
@@ -145,7 +145,12 @@ def rerank(  # noqa: PLR0913  one argument, one option
 
 
 def _check(
-    traces: TraceSource | None, data: DemonstrationSource | None, selection: TraceSource | None, sizes: Sequence[int]
+    traces: TraceSource | None,
+    data: DemonstrationSource | None,
+    selection: TraceSource | None,
+    sizes: Sequence[int],
+    *,
+    fits: bool,
 ) -> None:
     if (traces is None) == (data is None):
         raise ConfigError(
@@ -162,5 +167,12 @@ def _check(
         )
     if not sizes:
         raise ConfigError("There is no N to choose among.", expected="--sizes [2,4]", got="an empty list")
+    if selection is not None and not fits:
+        raise ConfigError(
+            "There is nothing to fit or choose on the traces of --selection.",
+            expected="a calibration that is fitted, or several poolings",
+            got="NoCalibration and one pooling",
+            remedy="leave --selection out; or take --calibration Temperature, or two or more --poolings",
+        )
     for n in sizes:
         check_number("sizes", n, at_least=1)

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from rairl_lightning.functional.grid import backfill
 from rairl_lightning.functional.masking import masked_mean
@@ -25,6 +26,14 @@ class Pooling(ABC):
         Returns:
             ``[N]``, higher is better; 0 for an empty completion.
         """
+
+    def log_weight(self, scores: Tensor) -> Tensor:
+        """Logarithm of a score's weight in a vote: of D's probability ``σ(score)``.
+
+        Args:
+            scores: of any shape, from this pooling.
+        """
+        return logsigmoid(scores)
 
 
 @dataclass(frozen=True)
@@ -70,3 +79,7 @@ class Product(Pooling):
     def __call__(self, rewards_NT: Tensor, grid_NT: Tensor, completion_mask_NT: Tensor) -> Tensor:
         """``[N]`` scores, <= 0."""
         return log_product(rewards_NT, grid_NT)
+
+    def log_weight(self, scores: Tensor) -> Tensor:
+        """The score itself: it is the logarithm of a probability already."""
+        return scores

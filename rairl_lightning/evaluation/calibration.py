@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rairl_lightning.functional.bootstrap import percentile_interval, resampled_counts
+from rairl_lightning.functional.bootstrap import basic_interval, percentile_interval, resampled_counts
 from rairl_lightning.functional.calibration import (
     BINS,
     expected_calibration_error,
@@ -56,7 +56,10 @@ class Calibration(ABC):
 
 @dataclass(frozen=True)
 class NoCalibration(Calibration):
-    """The discriminator's own probability ``σ(reward)``; nothing is fitted, every question is reported."""
+    """The discriminator's own probability ``σ(reward)``; nothing is fitted, every question is reported.
+
+    Of ``Product``, whose score is the logarithm of a probability and at most 0, it is no probability: at most a half.
+    """
 
     def fit(self, rewards_M: Tensor, correct_M: Tensor) -> Fitted:
         """Read nothing."""
@@ -99,6 +102,11 @@ class Isotonic(Calibration):
 def reliability(probabilities_M: Tensor, correct_M: Tensor, questions_M: Tensor, seed: int) -> dict[str, Any]:
     """How far the probabilities are from the share that is right.
 
+    Chance alone makes the calibration error of a sample greater than the true one, and a resample's greater again: its
+    interval is therefore the percentile interval reflected at the estimate, within [0, 1], and extended to the estimate
+    where that lies above it. Of what is perfectly calibrated its low end is near 0, not always 0. The others are
+    percentile intervals.
+
     Args:
         probabilities_M: ``[M]`` in [0, 1].
         correct_M: ``[M]`` bool.
@@ -120,7 +128,7 @@ def reliability(probabilities_M: Tensor, correct_M: Tensor, questions_M: Tensor,
     sums_K3 = sums_QK3.sum(dim=0)
     drawn_RK3 = (counts_RQ @ sums_QK3.flatten(1)).unflatten(1, (BINS, 3))
     return {
-        "ece": _bounds(expected_calibration_error(sums_K3), expected_calibration_error(drawn_RK3)),
+        "ece": _error_bounds(expected_calibration_error(sums_K3), expected_calibration_error(drawn_RK3)),
         "brier": _bounds(errors_M.mean(), (counts_RQ @ errors_Q) / (counts_RQ @ traces_Q)),
         "curve": [_bin(position, row, drawn_RK3[:, position]) for position, row in enumerate(sums_K3) if float(row[0])],
     }
@@ -135,6 +143,11 @@ def _bin(position: int, sums_3: Tensor, drawn_R3: Tensor) -> dict[str, Any]:
         "probability": round(probability / traces, 4),
         "right": _bounds(sums_3[2] / traces, drawn_R3[:, 2] / drawn_R3[:, 0]),
     }
+
+
+def _error_bounds(value: Tensor, draws_R: Tensor) -> list[float]:
+    mean, low, high = basic_interval(value, draws_R)
+    return [round(bound, 4) for bound in (mean, max(0.0, low), min(1.0, max(mean, high)))]
 
 
 def _bounds(value: Tensor, draws_R: Tensor) -> list[float]:

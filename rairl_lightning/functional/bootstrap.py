@@ -119,6 +119,27 @@ def percentile_interval(value: Tensor, draws_R: Tensor, level: float = 0.95) -> 
     return ConfidenceInterval(float(value), low, high)
 
 
+def basic_interval(value: Tensor, draws_R: Tensor, level: float = 0.95) -> ConfidenceInterval:
+    """The percentile interval reflected at the figure: ``[2 v - high, 2 v - low]`` (Davison and Hinkley 1997, §5.2).
+
+    For a figure that resampling raises, such as a mean of absolute differences, whose percentile interval lies above
+    it and may not even hold it.
+
+    Args:
+        value: the figure of all questions, a scalar.
+        draws_R: ``[R]`` the same of each resample; NaN, where a resample has no figure, is left out.
+        level: in (0, 1).
+
+    Raises:
+        ConfigError: ``level`` is out of range.
+
+    >>> basic_interval(torch.tensor(2.0), torch.tensor([2.0, 3.0, 4.0]), level=0.5)
+    ConfidenceInterval(mean=2.0, low=0.5, high=1.5)
+    """
+    mean, low, high = percentile_interval(value, draws_R, level)
+    return ConfidenceInterval(mean, 2 * mean - high, 2 * mean - low)
+
+
 def paired_bootstrap(
     values_B: Tensor, baseline_B: Tensor, *, generator: torch.Generator, level: float = 0.95, resamples: int = 2000
 ) -> ConfidenceInterval:

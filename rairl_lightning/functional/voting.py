@@ -50,6 +50,27 @@ def subsets(group: int, n: int, seed: int = 0) -> Tensor:
     return torch.zeros(len(rows), group, dtype=torch.bool).scatter_(1, rows, True)
 
 
+def relative_weights(log_weights_BG: Tensor) -> Tensor:
+    """Weights of a vote from their logarithms, relative to the greatest of the group, so that none of it underflows.
+
+    A vote depends on the ratios of weights alone. A weight that is e^745 times smaller than the greatest counts
+    nothing, and so do all where the greatest is zero.
+
+    Args:
+        log_weights_BG: ``[B, G]``, not +inf; -inf is a weight of zero.
+
+    Returns:
+        ``[B, G]`` float64 in [0, 1].
+
+    >>> relative_weights(torch.tensor([[-2000.0, -2001.0, -torch.inf], [-torch.inf, -torch.inf, -torch.inf]]))
+    tensor([[1.0000, 0.3679, 0.0000],
+            [0.0000, 0.0000, 0.0000]], dtype=torch.float64)
+    """
+    log_weights = log_weights_BG.double()
+    greatest = log_weights.amax(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float64).min)
+    return (log_weights - greatest).exp()
+
+
 def winning_votes(classes_BG: Tensor, weights_BG: Tensor, members_SG: Tensor | None = None) -> Tensor:
     """The traces that voted for an answer with the greatest total weight.
 
@@ -81,8 +102,8 @@ def weighted_vote(
 ) -> Tensor:
     """The answer with the greatest total weight; tied answers share the choice.
 
-    For a vote weighted by the learned reward pass ``sigmoid(reward)``, D's probability: negative weights would
-    punish an answer for being popular.
+    For a vote weighted by the learned reward pass :func:`relative_weights` of ``log σ(reward)``, D's probability:
+    negative weights would punish an answer for being popular.
 
     Args:
         classes_BG: ``[B, G]`` int64 from :func:`~rairl_lightning.functional.ranking.answer_classes`; -1 does not vote.
@@ -150,5 +171,5 @@ def _check_weights(weights_BG: Tensor) -> None:
             "A vote has a negative weight or NaN.",
             expected=">= 0",
             got=float(weights_BG.min()),
-            remedy="pass sigmoid(reward)",
+            remedy="pass relative_weights(logsigmoid(reward))",
         )

@@ -186,7 +186,6 @@ def test_a_question_to_fit_and_to_report_on_is_refused(
     same = ["--selection=TraceFile", f"--selection.path={file}"]
     assert rerank(*traces(file), *same) == DataError.exit_code
     assert "reported on a question that it is chosen on" in capsys.readouterr().err
-    assert rerank(*traces(file), *same, "--calibration=NoCalibration", out="unfitted") == 0, "nothing is fitted"
 
 
 # --- Sampling from the reward's policy ----------------------------------------------------------------------------
@@ -235,6 +234,10 @@ def test_another_policy_or_seed_answers_differently(rerank: Rerank, run: Path, t
         ([], "either --traces or --data"),
         (["--traces=TraceFile", "--traces.path=x", "--data=gates.Gates"], "either --traces or --data"),
         ([*SAMPLING, "--selection=TraceFile", "--selection.path=x"], "--data without --selection"),
+        (
+            [*traces(Path("x")), "--selection=TraceFile", "--selection.path=x", "--calibration=NoCalibration"],
+            "nothing to",
+        ),
         ([*SAMPLING, "--sampling.fit_split=test"], "Nothing is fitted or chosen on the test split"),
         ([*SAMPLING, "--sampling.split=tset"], "no such split"),
         ([*SAMPLING, "--sampling.split=selection"], "not reported on it"),

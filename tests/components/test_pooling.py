@@ -55,3 +55,10 @@ def test_a_product_is_of_probabilities():
     ones = torch.ones(1, 2, dtype=torch.bool)
     logits = torch.tensor([[math.log(3.0), math.log(4.0)]])
     assert log_product(logits, ones).exp().item() == pytest.approx(0.75 * 0.8)
+
+
+def test_a_vote_weighs_by_probability():
+    scores = torch.tensor([[-1.5, 0.0]])
+    for pooling in POOLINGS:
+        weights = pooling.log_weight(scores).exp()
+        torch.testing.assert_close(weights, scores.exp() if pooling == Product() else scores.sigmoid())

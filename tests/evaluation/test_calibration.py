@@ -9,6 +9,7 @@ from sklearn.isotonic import IsotonicRegression
 from torchmetrics.functional.classification import binary_calibration_error
 
 from rairl_lightning.evaluation.calibration import Isotonic, NoCalibration, Temperature, reliability
+from rairl_lightning.functional.calibration import reliability_sums
 
 
 @pytest.fixture
@@ -57,7 +58,8 @@ def test_calibration_helps_on_traces_it_has_not_seen(case: tuple, calibration: T
         )
         for one in (NoCalibration(), calibration)
     )
-    assert before["ece"][1] > 0.15 and after["ece"][0] < 0.06 < before["ece"][0]
+    truth = (torch.sigmoid(rewards[unseen]) - torch.sigmoid(rewards[unseen] / 4)).abs().mean().item()
+    assert 0.12 < before["ece"][1] < truth < before["ece"][2] and after["ece"][0] < 0.06 < before["ece"][0]
     assert after["brier"][0] < before["brier"][0]
 
 
@@ -80,6 +82,26 @@ def test_the_figures_are_the_librarys(case: tuple) -> None:
         assert one["low"] <= one["probability"] <= one["high"]
         assert one["right"][0] == pytest.approx(correct[inside].double().mean().item(), abs=0.02)
         assert one["right"][1] <= one["right"][0] <= one["right"][2]
+
+
+def test_the_error_of_what_is_calibrated_is_not_sure() -> None:
+    """Its estimate is above zero by chance alone, and a percentile interval above that again."""
+    percentile_holds_estimate = 0
+    for seed in range(20):
+        generator = torch.Generator().manual_seed(seed)
+        probabilities = torch.sigmoid(torch.randn(400, generator=generator).double())
+        correct, questions = torch.rand(400, generator=generator) < probabilities, torch.arange(400) // 4
+        value, low, high = reliability(probabilities, correct, questions, seed)["ece"]
+        assert 0 <= low <= value <= high <= 1
+        sums = reliability_sums(probabilities, correct, questions).numpy()
+        drawn = np.random.default_rng(seed).multinomial(100, [0.01] * 100, size=300) @ sums.reshape(100, -1)
+        bins = drawn.reshape(300, -1, 3)
+        errors = np.abs(bins[..., 1] - bins[..., 2]).sum(axis=1) / bins[..., 0].sum(axis=1)
+        below, above = np.quantile(errors, [0.025, 0.975])
+        percentile_holds_estimate += below <= value
+        assert low == pytest.approx(max(0, 2 * value - above), abs=0.015)
+        assert low < 0.6 * min(value, below)
+    assert percentile_holds_estimate < 20  # control
 
 
 def test_nothing_to_judge() -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rairl_lightning.evaluation.localisation.natural import ScoredSteps, constant_hits
-from rairl_lightning.evaluation.localisation.resamples import Bounds, Resamples, bounds
+from rairl_lightning.evaluation.resamples import Bounds, Resamples, bounds
 from rairl_lightning.functional.first_error import harmonic_mean, lowest_step_hits
 
 

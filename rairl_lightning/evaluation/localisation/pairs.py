@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rairl_lightning.data.demonstrations.base import normalised_question
 from rairl_lightning.evaluation.localisation.perturbed import Found, Located, Reading, locate
-from rairl_lightning.evaluation.localisation.resamples import Resamples, bounds
+from rairl_lightning.evaluation.resamples import Resamples, bounds
 from rairl_lightning.evaluation.trained import TrainedReward
 from rairl_lightning.functional.masking import masked_mean
 from rairl_lightning.types import Demonstration, Perturbed, TokenBatch
@@ -173,4 +174,4 @@ def _preferred(clean_N: Tensor, corrupted_N: Tensor) -> Tensor:
 
 def _numbered(demonstrations: Sequence[Demonstration]) -> list[int]:
     numbers: dict[str, int] = {}
-    return [numbers.setdefault(demonstration.prompt, len(numbers)) for demonstration in demonstrations]
+    return [numbers.setdefault(normalised_question(one.prompt), len(numbers)) for one in demonstrations]

@@ -36,7 +36,7 @@ class Found(NamedTuple):
     """How well N traces were localised at one level, ``[N]`` float64 each; 0 where a score points nowhere.
 
     Attributes:
-        hit: 1 where the largest drop lies in the target (Hit@1).
+        hit: 1 where the largest drop, the earliest on a tie, lies in the target (Hit@1).
         reciprocal_rank: of the first unit of the target when all are ranked by their largest drop (MRR).
         average_precision: over all units of the target (MAP).
     """
@@ -110,7 +110,8 @@ def locate(perturbed: Perturbed, readings: Mapping[str, Reading], every: int) ->
 
     The levels are ``token``, ``within_7`` (at most seven tokens off), ``interval`` of ``every`` tokens,
     ``within_1_interval`` and ``step``. The units of a level (tokens, intervals or steps) are ranked by the largest drop
-    within each; a unit in which the score is not read is not ranked. Units that tie count in expectation.
+    within each; a unit in which the score is not read is not ranked. In the reciprocal rank and the average precision
+    units that tie count in expectation; Hit@1 is of one column, the earliest that ties.
 
     Args:
         perturbed: N corrupted demonstrations with their spans.

@@ -10,15 +10,16 @@ import torch
 from torch import Tensor
 
 from rairl_lightning.evaluation.reranking.pool import TracePool
-from rairl_lightning.functional.bootstrap import percentile_interval, resampled_counts, resampled_means
-from rairl_lightning.functional.ranking import auroc, grouped_auroc, grouped_wins, resampled_auroc
+from rairl_lightning.evaluation.resamples import Resamples, bounds
+from rairl_lightning.functional.ranking import grouped_wins
 
 BASELINES = ("random", "majority")
 """What every rule's gain is given over."""
-AREA_RESAMPLES = 500
 
 
-def choice_figures(pool: TracePool, sizes: Sequence[int], seed: int) -> tuple[dict[str, Any], dict[str, list[float]]]:
+def choice_figures(
+    pool: TracePool, sizes: Sequence[int], seed: int
+) -> tuple[dict[str, Any], dict[str, list[float]], dict[str, int]]:
     """Every rule at every N, and pass@k; an N for which no question has enough traces is left out.
 
     Args:
@@ -29,19 +30,21 @@ def choice_figures(pool: TracePool, sizes: Sequence[int], seed: int) -> tuple[di
     Returns:
         By N: ``all``, ``macro`` (mean of categories) and ``categories``, each with ``questions``, ``right`` and the
         gains ``over_random`` and ``over_majority`` by rule, and how many questions were ``left_out`` because they
-        have fewer traces. Unbiased pass@k by k, over the questions with at least k traces.
+        have fewer traces. Unbiased pass@k by k, over the questions with at least k traces, and how many
+        questions these are.
     """
-    best_of, pass_at_k = {}, {}
+    best_of, pass_at_k, asked = {}, {}, {}
     for n in sorted({1, *sizes}):
         values, questions = pool.chosen_right(n, seed)
         if not len(questions):
             continue
-        mean, draws = _means(values["oracle"].unsqueeze(1), seed)
-        pass_at_k[str(n)] = _bounds(mean[0], draws[:, 0])
+        units = pool.units_Q[questions]
+        mean, draws = Resamples.draw(units, seed).means(values["oracle"].unsqueeze(1))
+        pass_at_k[str(n)], asked[str(n)] = bounds(mean[0], draws[:, 0]), len(questions)
         if n in sizes:
             categories = [pool.categories[question] for question in questions.tolist()]
-            best_of[str(n)] = {"left_out": len(pool) - len(questions), **_sections(values, categories, seed)}
-    return best_of, pass_at_k
+            best_of[str(n)] = {"left_out": len(pool) - len(questions), **_sections(values, categories, units, seed)}
+    return best_of, pass_at_k, asked
 
 
 def area_figures(pool: TracePool, seed: int) -> dict[str, list[float]]:
@@ -49,28 +52,30 @@ def area_figures(pool: TracePool, seed: int) -> dict[str, list[float]]:
 
     Traces without a finite reward are left out; Best-of-N ranks them last, and ``counts`` has their number.
     """
-    scores, labels, questions = pool.rewarded
-    if not len(scores):
+    scores_M, right_M, questions_M = pool.rewarded
+    if not len(scores_M):
         return {name: [math.nan] * 3 for name in ("overall", "within_question")}
-    counts = resampled_counts(int(questions[-1]) + 1, generator=_generator(seed), resamples=AREA_RESAMPLES)
-    wins_Q, pairs_Q = grouped_wins(scores, labels, questions)
-    means = resampled_means(torch.stack([wins_Q, pairs_Q], dim=1), counts)
+    traces = Resamples.draw(pool.units_Q[questions_M], seed)
+    columns = (scores_M, right_M, torch.ones_like(right_M))
+    wins_Q, pairs_Q = grouped_wins(scores_M, right_M, questions_M)
+    within = Resamples.draw(pool.units_Q[questions_M.unique()], seed)
+    value_1, draws_R1 = within.ratios(wins_Q.unsqueeze(1), pairs_Q.unsqueeze(1))
     return {
-        "overall": _bounds(auroc(scores, labels), resampled_auroc(scores, labels, counts, questions)),
-        "within_question": _bounds(grouped_auroc(scores, labels, questions), means[:, 0] / means[:, 1]),
+        "overall": traces.area(*(column.unsqueeze(1) for column in columns)),
+        "within_question": bounds(value_1[0], draws_R1[:, 0]),
     }
 
 
-def _sections(values: dict[str, Tensor], categories: Sequence[str], seed: int) -> dict[str, Any]:
+def _sections(values: dict[str, Tensor], categories: Sequence[str], units: Tensor, seed: int) -> dict[str, Any]:
     names, table = _columns(values)
     names_of = sorted(set(categories))
-    whole = {"questions": len(categories), **_section(names, *_means(table, seed))}
+    whole = {"questions": len(categories), **_section(names, *Resamples.draw(units, seed).means(table))}
     if len(names_of) < 2:
         return {"all": whole, "macro": {}, "categories": {}}
     parts = {}
     for offset, category in enumerate(names_of, start=1):  # independent resamples: the macro mean is stratified
         rows = torch.tensor([one == category for one in categories])
-        parts[category] = (int(rows.sum()), *_means(table[rows], seed + offset))
+        parts[category] = (int(rows.sum()), *Resamples.draw(units[rows], seed + offset).means(table[rows]))
     centre = torch.stack([mean for _, mean, _ in parts.values()]).mean(dim=0)
     draws = torch.stack([draws for _, _, draws in parts.values()]).mean(dim=0)
     return {
@@ -93,21 +98,8 @@ def _columns(values: dict[str, Tensor]) -> tuple[list[tuple[str, str]], Tensor]:
     return list(columns), torch.stack(list(columns.values()), dim=1)
 
 
-def _means(table_QC: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    counts = resampled_counts(len(table_QC), generator=_generator(seed))
-    return table_QC.mean(dim=0), resampled_means(table_QC, counts)
-
-
 def _section(names: list[tuple[str, str]], means_C: Tensor, draws_RC: Tensor) -> dict[str, dict[str, list[float]]]:
     section: dict[str, dict[str, list[float]]] = {}
     for column, (part, rule) in enumerate(names):
-        section.setdefault(part, {})[rule] = _bounds(means_C[column], draws_RC[:, column])
+        section.setdefault(part, {})[rule] = bounds(means_C[column], draws_RC[:, column])
     return section
-
-
-def _bounds(value: Tensor, draws_R: Tensor) -> list[float]:
-    return [round(bound, 4) for bound in percentile_interval(value, draws_R)]
-
-
-def _generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)

@@ -6,10 +6,11 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from rairl_lightning.data.demonstrations.base import normalised_question
 from rairl_lightning.data.traces import SampledQuestion
@@ -28,6 +29,8 @@ class ScoredQuestion:
         logprobs: N mean log-probabilities of a completion token; NaN where there is none.
         lengths: N completion tokens.
         problems: of all its traces, of :data:`~rairl_lightning.evaluation.scoring.PROBLEMS`.
+        log_weights: N logarithms of the weights of its votes by the name of their pooling; of a pooling that is not
+            here ``log σ(reward)``.
     """
 
     sampled: SampledQuestion
@@ -35,11 +38,18 @@ class ScoredQuestion:
     logprobs: tuple[float, ...]
     lengths: tuple[int, ...]
     problems: tuple[str, ...] = ()
+    log_weights: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
         """What tells questions apart."""
         return normalised_question(self.sampled.question.prompt)
+
+    def votes(self, pooling: str) -> Tensor:
+        """N logarithms of weights, float64; -inf where there is no reward."""
+        if pooling in self.log_weights:
+            return _nan_last(torch.tensor(self.log_weights[pooling], dtype=torch.float64))
+        return _nan_last(logsigmoid(torch.tensor(self.rewards[pooling], dtype=torch.float64)))
 
     @property
     def category(self) -> str:
@@ -53,19 +63,24 @@ class TracePool:
 
     Attributes:
         categories: Q names.
+        units_Q: ``[Q]`` int64, 0..U-1, equal where the text of the question is, case and white space aside: what the
+            bootstrap resamples.
         questions_M: ``[M]`` int64, 0..Q-1, ascending.
         correct_M: ``[M]`` bool; a trace without an answer is wrong.
         classes_M: ``[M]`` int64, equal where the answers of a question agree; -1 without an answer.
         rewards_M: ``[M]`` float64; -inf where there is none, so that such a trace ranks last.
+        log_weights_M: ``[M]`` float64, of the vote that the reward weighs, likewise.
         logprobs_M: ``[M]`` float64, likewise.
         lengths_M: ``[M]`` int64 completion tokens.
     """
 
     categories: tuple[str, ...]
+    units_Q: Tensor
     questions_M: Tensor
     correct_M: Tensor
     classes_M: Tensor
     rewards_M: Tensor
+    log_weights_M: Tensor
     logprobs_M: Tensor
     lengths_M: Tensor
 
@@ -79,14 +94,13 @@ class TracePool:
 
     @property
     def rewarded(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Of the traces with a finite reward, ``[M']`` each: reward, whether it is right, and question, 0..Q'-1.
+        """Of the traces with a finite reward, ``[M']`` each: reward, whether it is right, and question.
 
         What asks how good the rewards are reads these: a trace without any is wrong more often than not, so that
         ranking it last would count as a merit of the reward.
         """
         kept_M = self.rewards_M.isfinite()
-        _, questions_M = self.questions_M[kept_M].unique(return_inverse=True)
-        return self.rewards_M[kept_M], self.correct_M[kept_M], questions_M
+        return self.rewards_M[kept_M], self.correct_M[kept_M], self.questions_M[kept_M]
 
     def chosen_right(self, n: int, seed: int = 0) -> tuple[dict[str, Tensor], Tensor]:
         """Every rule at n, over the questions with at least n traces.
@@ -105,7 +119,8 @@ class TracePool:
 
     def _groups(self, rows_Q: Tensor, size: int) -> Groups:
         taken = rows_Q[self.questions_M]
-        columns = (self.correct_M, self.classes_M, self.logprobs_M, self.lengths_M, self.rewards_M)
+        rewards = self.rewards_M, self.log_weights_M
+        columns = (self.correct_M, self.classes_M, self.logprobs_M, self.lengths_M, *rewards)
         return Groups(*(column[taken].reshape(-1, size) for column in columns))
 
 
@@ -128,13 +143,16 @@ def pool_of(scored: Sequence[ScoredQuestion], pooling: str) -> TracePool:
         pairs = zip(values, kept, strict=True)
         return torch.tensor([one[row] for one, (_, rows) in pairs for row in rows], dtype=dtype)
 
+    units: dict[str, int] = {}
     grades = [[grade is Grade.RIGHT for grade in one.sampled.grades] for one, _ in kept]
     return TracePool(
         tuple(one.category for one, _ in kept),
+        torch.tensor([units.setdefault(one.key, len(units)) for one, _ in kept], dtype=torch.int64),
         torch.tensor(owners, dtype=torch.int64),
         column(grades, torch.bool),
         column([one.sampled.classes for one, _ in kept], torch.int64),
         _nan_last(column([one.rewards[pooling] for one, _ in kept], torch.float64)),
+        column([one.votes(pooling).tolist() for one, _ in kept], torch.float64),
         _nan_last(column([one.logprobs for one, _ in kept], torch.float64)),
         column([one.lengths for one, _ in kept], torch.int64),
     )

@@ -32,11 +32,12 @@ class RerankingReport:
         pooling: the rewards' pooling; ``chosen`` by name, and what each was ``measured`` at on selection questions.
         selection: how much there was to choose and fit on.
         counts: questions and traces reported, and how many are out of the ordinary.
-        pass_at_k: unbiased, by k.
+        pass_at_k: unbiased, by k, over the questions with at least k traces.
+        pass_at_k_questions: how many these are.
         best_of: by N, see :func:`~rairl_lightning.evaluation.reranking.figures.choice_figures`.
         auroc: of the reward against correctness, ``overall`` and ``within_question``, of the traces with a reward;
             ``counts`` has the others under ``traces_without_reward``.
-        calibration: its name and parameters, and the error ``before`` (``σ(reward)``) and ``after`` it.
+        calibration: its name and parameters, and the error ``before`` (of ``σ(reward)``) and ``after``.
         rewards: histogram of the finite rewards, ``edges`` and counts of ``right`` and ``wrong`` traces.
     """
 
@@ -44,6 +45,7 @@ class RerankingReport:
     selection: dict[str, int]
     counts: dict[str, int | None]
     pass_at_k: dict[str, list[float]]
+    pass_at_k_questions: dict[str, int]
     best_of: dict[str, Any]
     auroc: dict[str, list[float]]
     calibration: dict[str, Any]
@@ -52,7 +54,7 @@ class RerankingReport:
     def figures(self) -> dict[str, Any]:
         """As plain values, for the summary."""
         plain = asdict(self)
-        return {"pass@k" if name == "pass_at_k" else name: value for name, value in plain.items()}
+        return {name.replace("pass_at_k", "pass@k"): value for name, value in plain.items()}
 
 
 def report_of(
@@ -90,12 +92,13 @@ def report_of(
             remedy="give a grader that can read these answers",
         )
     prompts = [one.sampled.question.prompt for one in partition.reported]
-    best_of, pass_at_k = choice_figures(pool, sizes, seed)
+    best_of, pass_at_k, asked = choice_figures(pool, sizes, seed)
     report = RerankingReport(
         pooling={"chosen": pooling, "measured": measured},
         selection=selection_facts(partition),
         counts={**questions_trained_on(trained_on, prompts), **oddities(partition.reported, pooling)},
         pass_at_k=pass_at_k,
+        pass_at_k_questions=asked,
         best_of=best_of,
         auroc=area_figures(pool, seed),
         calibration={
@@ -111,7 +114,8 @@ def report_of(
 
 def _reliability(pool: TracePool, fitted: Fitted, seed: int) -> dict[str, Any]:
     rewards_M, correct_M, questions_M = pool.rewarded
-    return reliability(fitted.probability(rewards_M), correct_M, questions_M, seed)
+    _, units_M = pool.units_Q[questions_M].unique(return_inverse=True)
+    return reliability(fitted.probability(rewards_M), correct_M, units_M, seed)
 
 
 def _histogram(pool: TracePool) -> dict[str, list[float]]:

@@ -10,7 +10,7 @@ import torch
 
 from rairl_lightning.evaluation.calibration import Fitted
 from rairl_lightning.evaluation.reranking.pool import ScoredQuestion
-from rairl_lightning.functional.voting import winning_votes
+from rairl_lightning.functional.voting import relative_weights, winning_votes
 
 
 def reranked_rows(one: ScoredQuestion, pooling: str, fitted: Fitted, use: str) -> Iterator[dict[str, Any]]:
@@ -29,7 +29,7 @@ def reranked_rows(one: ScoredQuestion, pooling: str, fitted: Fitted, use: str) -
         use: what the question was used for.
     """
     rewards = one.rewards[pooling]
-    chosen = _choices(one, rewards)
+    chosen = _choices(one, pooling)
     for row, completion in enumerate(one.sampled.completions):
         reward = rewards[row]
         known = math.isfinite(reward)
@@ -57,12 +57,11 @@ def _rank(rewards: Sequence[float], row: int) -> int:
     return 1 + sum(other > rewards[row] for other in rewards)
 
 
-def _choices(one: ScoredQuestion, rewards: Sequence[float]) -> dict[str, set[int]]:
+def _choices(one: ScoredQuestion, pooling: str) -> dict[str, set[int]]:
     classes = torch.tensor([one.sampled.classes])
-    scores = torch.tensor([rewards], dtype=torch.float64)
-    weights = torch.sigmoid(scores.masked_fill(scores.isnan(), -torch.inf))
+    weights = relative_weights(one.votes(pooling).unsqueeze(0))
     return {
-        "reward": _highest(rewards),
+        "reward": _highest(one.rewards[pooling]),
         "weighted": _voters(classes, weights),
         "majority": _voters(classes, torch.ones_like(weights)),
         "logprob": _highest(one.logprobs),

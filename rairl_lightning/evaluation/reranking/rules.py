@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from dataclasses import dataclass, fields, replace
+from typing import Any, TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor
 
+from rairl_lightning.components.pooling import Pooling, TokenWeighted
 from rairl_lightning.functional.masking import masked_mean
 from rairl_lightning.functional.ranking import auroc, best_of_n, pass_at_k, random_choice
-from rairl_lightning.functional.voting import majority_vote, subsets, weighted_vote
+from rairl_lightning.functional.voting import majority_vote, relative_weights, subsets, weighted_vote
 
 if TYPE_CHECKING:
     from rairl_lightning.evaluation.sampling import Answered
@@ -28,6 +29,7 @@ class Groups:
         logprobs_QG: ``[Q, G]`` the policy's mean log-probability of a completion token.
         lengths_QG: ``[Q, G]`` completion tokens.
         rewards_QG: ``[Q, G]`` pooled reward, high is good; None where no reward was learnt.
+        log_weights_QG: ``[Q, G]`` of the vote that the reward weighs, from ``Pooling.log_weight``; None likewise.
     """
 
     correct_QG: Tensor
@@ -35,14 +37,17 @@ class Groups:
     logprobs_QG: Tensor
     lengths_QG: Tensor
     rewards_QG: Tensor | None
+    log_weights_QG: Tensor | None
 
     @classmethod
-    def of(cls, answered: Answered, rewards_QG: Tensor | None) -> Self:
+    def of(cls, answered: Answered, rewards_QG: Tensor | None, pooling: Pooling) -> Self:
         """Read sampled traces."""
         tokens = answered.rollouts.tokens
         logprobs_N = masked_mean(answered.rollouts.logprobs, tokens.completion_mask, dim=1)
         lengths_QG = answered.per_question(tokens.completion_lengths_N)
-        return cls(answered.correct_QN, answered.classes_QN, answered.per_question(logprobs_N), lengths_QG, rewards_QG)
+        log_weights_QG = None if rewards_QG is None else pooling.log_weight(rewards_QG.double())
+        rewards = rewards_QG, log_weights_QG
+        return cls(answered.correct_QN, answered.classes_QN, answered.per_question(logprobs_N), lengths_QG, *rewards)
 
     @property
     def size(self) -> int:
@@ -54,9 +59,11 @@ class Groups:
         return [self._rows(slice(at, at + questions)) for at in range(0, len(self.correct_QG), questions)]
 
     def _rows(self, rows: slice) -> Self:
-        rewards_QG = None if self.rewards_QG is None else self.rewards_QG[rows]
-        graded = self.correct_QG[rows], self.classes_QG[rows]
-        return type(self)(*graded, self.logprobs_QG[rows], self.lengths_QG[rows], rewards_QG)
+        columns: dict[str, Any] = {}
+        for one in fields(self):
+            column = getattr(self, one.name)
+            columns[one.name] = None if column is None else column[rows]
+        return replace(self, **columns)
 
 
 def chosen_right(groups: Groups, n: int | None = None, seed: int = 0) -> dict[str, Tensor]:
@@ -71,8 +78,8 @@ def chosen_right(groups: Groups, n: int | None = None, seed: int = 0) -> dict[st
         seed: of the subsets that are drawn where there are too many.
 
     Returns:
-        ``[Q]`` float64 for ``reward`` (Best-of-n) and ``weighted`` (vote with weight ``σ(reward)``) where there is a
-        reward, ``majority``, ``logprob`` (highest mean token log-probability), ``shortest``, ``random``, and
+        ``[Q]`` float64 for ``reward`` (Best-of-n) and ``weighted`` (vote with D's probability as weight) where there
+        is a reward, ``majority``, ``logprob`` (highest mean token log-probability), ``shortest``, ``random``, and
         ``oracle``, which is pass@n.
 
     Raises:
@@ -86,12 +93,13 @@ def chosen_right(groups: Groups, n: int | None = None, seed: int = 0) -> dict[st
 
 
 def _chosen_right(groups: Groups, n: int, members_SG: Tensor) -> dict[str, Tensor]:
-    correct, classes, rewards = groups.correct_QG, groups.classes_QG, groups.rewards_QG
+    correct, classes = groups.correct_QG, groups.classes_QG
+    rewards, log_weights = groups.rewards_QG, groups.log_weights_QG
     learned = {}
-    if rewards is not None:
+    if rewards is not None and log_weights is not None:
         learned = {
             "reward": best_of_n(rewards, correct, n),
-            "weighted": weighted_vote(classes, correct, torch.sigmoid(rewards.double()), members_SG),
+            "weighted": weighted_vote(classes, correct, relative_weights(log_weights), members_SG),
         }
     return {
         **learned,
@@ -103,15 +111,18 @@ def _chosen_right(groups: Groups, n: int, members_SG: Tensor) -> dict[str, Tenso
     }
 
 
-def rerank(answered: Answered, rewards_QN: Tensor | None, n: int | None = None) -> dict[str, Tensor]:
+def rerank(
+    answered: Answered, rewards_QN: Tensor | None, n: int | None = None, pooling: Pooling = TokenWeighted()
+) -> dict[str, Tensor]:
     """:func:`chosen_right` of sampled traces.
 
     Args:
         answered: Q questions with N traces.
         rewards_QN: ``[Q, N]`` pooled reward of each trace, high is good; None where no reward was learnt.
         n: how many of the N to choose from; None means all.
+        pooling: that the rewards came from; it says how they weigh in a vote.
     """
-    return chosen_right(Groups.of(answered, rewards_QN), n)
+    return chosen_right(Groups.of(answered, rewards_QN, pooling), n)
 
 
 def reward_auroc(rewards_QN: Tensor, correct_QN: Tensor) -> float:

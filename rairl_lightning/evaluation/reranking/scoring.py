@@ -62,12 +62,14 @@ def _scored(
     start = 0
     for one in window:
         rows = slice(start, start := start + len(one.completions))
+        pooled = {pooling: tuple(_pooled(score, pooling) for score in scores[rows]) for pooling in poolings}
         yield ScoredQuestion(
             one,
-            {pooling_name(pooling): tuple(_pooled(score, pooling) for score in scores[rows]) for pooling in poolings},
+            {pooling_name(pooling): values for pooling, values in pooled.items()},
             tuple(logprobs[rows]),
             tuple(len(score.ids.completion_ids) for score in scores[rows]),
             tuple(problem for score in scores[rows] for problem in score.problems),
+            {pooling_name(pooling): _log_weights(pooling, values) for pooling, values in pooled.items()},
         )
 
 
@@ -76,6 +78,10 @@ def _pooled(score: TraceScore, pooling: Pooling) -> float:
         return math.nan
     rewards_1T, grid_1T = torch.tensor([score.rewards], dtype=torch.float64), torch.tensor([score.grid])
     return round(float(pooling(rewards_1T, grid_1T, torch.ones_like(grid_1T))), DIGITS)
+
+
+def _log_weights(pooling: Pooling, pooled: Sequence[float]) -> tuple[float, ...]:
+    return tuple(pooling.log_weight(torch.tensor(pooled, dtype=torch.float64)).tolist())
 
 
 @torch.no_grad()

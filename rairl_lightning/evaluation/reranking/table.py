@@ -32,6 +32,7 @@ def print_report(report: RerankingReport, console: Console | None = None) -> Non
         rules = list(report.best_of[sizes[0]]["all"][part]) if sizes else []
         rows = {rule: {f"N = {n}": report.best_of[n]["all"][part][rule] for n in sizes} for rule in rules}
         print_rows(console, title, tuple(f"N = {n}" for n in sizes), rows)
+    _print_pass_at_k(report, console)
     _print_categories(report, console)
     columns = ("AUROC", "within questions")
     areas = {"reward": dict(zip(columns, (report.auroc["overall"], report.auroc["within_question"]), strict=True))}
@@ -41,6 +42,12 @@ def print_report(report: RerankingReport, console: Console | None = None) -> Non
     odd = "   ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in report.counts.items() if count)
     console.print(f"pooling {escape(visible(report.pooling['chosen']))}   {odd}", highlight=False)
     warn_of_overlap(report.counts, console)
+
+
+def _print_pass_at_k(report: RerankingReport, console: Console) -> None:
+    asked = report.pass_at_k_questions
+    rows = {f"pass@{k} ({asked[k]:,})": {"right": bounds} for k, bounds in report.pass_at_k.items()}
+    print_rows(console, "Any of k right (questions)", ("right",), rows)
 
 
 def _print_categories(report: RerankingReport, console: Console) -> None:

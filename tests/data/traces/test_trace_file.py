@@ -137,7 +137,7 @@ def test_whether_a_text_was_finished_is_told_of_the_text_that_was_sampled(tmp_pa
     marks = [True, "False", None, 1]
     rows = [{**row, "finished": mark} for row, mark in zip(tall(), marks, strict=True)]
     as_is = read(write(tmp_path / "a.jsonl", rows), layout=AsIs())
-    assert as_is[0].finished == (True, False, None, None)
+    assert as_is[0].finished == (True, False, None, True)
     assert read(write(tmp_path / "b.jsonl", rows))[0].finished == (None,) * 4, "laid out anew"
     broad = wide() | {"completions": [render_completion("1", "2"), "cut <think>"], "finished": [True, False]}
     (question,) = read(write(tmp_path / "c.jsonl", [broad]))

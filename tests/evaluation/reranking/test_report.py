@@ -124,7 +124,32 @@ def test_groups_that_are_too_small_are_left_out_and_counted() -> None:
         "4": (8, 1),
         "8": (5, 4),
     }
-    assert list(found.pass_at_k) == ["1", "2", "4", "8"]
+    assert found.pass_at_k_questions == {"1": 9, "2": 8, "4": 8, "8": 5} and list(found.pass_at_k) == [
+        "1",
+        "2",
+        "4",
+        "8",
+    ]
+    assert found.figures()["pass@k_questions"]["8"] == 5
+    out = io.StringIO()
+    print_report(found, Console(file=out, width=140))
+    assert "pass@8 (5)" in out.getvalue()
+
+
+def test_a_question_twice_is_resampled_as_one() -> None:
+    """Five copies of two questions know no more than two questions do."""
+
+    def intervals(names: list[str]) -> tuple[list[float], list[float], list[float]]:
+        parts = [(f"{easy} {name}", grades) for name in names for easy, grades in (("one", "rrrw"), ("two", "wwwr"))]
+        found = report([scored(name, grades, [1.0, 0.5, 0.2, 0.7]) for name, grades in parts])
+        return found.best_of["4"]["all"]["right"]["reward"], found.pass_at_k["1"], found.auroc["overall"]
+
+    copies = [" " * (n + 1) for n in range(5)]  # white space aside
+    assert intervals(copies)[:2] == ([0.5, 0.0, 1.0], [0.5, 0.25, 0.75]) == intervals(["x"])[:2]
+    reward, share, area = intervals([str(n) for n in range(5)])  # control
+    assert reward[2] - reward[1] < 0.8 and share[2] - share[1] < 0.4
+    alike = intervals(copies)[2]
+    assert area[0] == alike[0] and alike[2] - alike[1] > 1.2 * (area[2] - area[1])
 
 
 LITTLE = {

@@ -9,6 +9,7 @@ import torch
 from reranked import POOLING, scored
 
 from rairl_lightning.evaluation.calibration import NoCalibration
+from rairl_lightning.evaluation.reranking.pool import pool_of
 from rairl_lightning.evaluation.reranking.rows import reranked_rows
 
 FITTED = NoCalibration().fit(torch.zeros(0), torch.zeros(0, dtype=torch.bool))
@@ -48,6 +49,17 @@ def test_fields_of_the_input_are_kept() -> None:
     (row,) = reranked_rows(replace(one, sampled=replace(one.sampled, records=(record,))), POOLING, FITTED, "reported")
     assert (row["reward"], row["answer"], row["split"]) == (0.5, "the right one", "reported")
     assert row["input"] == {"reward": 9, "split": "test"}
+
+
+def test_a_product_votes_with_its_probability() -> None:
+    products = (-800.0, -801.0, -801.0)
+    one = scored("q", "rww", products, "ABB")
+    product = replace(one, rewards={POOLING: products}, log_weights={POOLING: products})
+    assert "weighted" in next(reranked_rows(product, POOLING, FITTED, "reported"))["chosen_by"], "1 > 2 e^-1"
+    values, _ = pool_of([product], POOLING).chosen_right(3)
+    assert values["weighted"].item() == 1
+    near = replace(one, rewards={POOLING: (0.0, -0.8, -0.8)})
+    assert "weighted" not in next(reranked_rows(near, POOLING, FITTED, "reported"))["chosen_by"]  # control
 
 
 def test_nobody_answers_nobody_wins() -> None:

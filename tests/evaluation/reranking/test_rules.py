@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from rairl_lightning.components import Product
 from rairl_lightning.evaluation.reranking import rerank, reward_auroc
 from rairl_lightning.evaluation.sampling import Answered
 from rairl_lightning.types import Rollouts, TokenBatch, TraceIds
@@ -43,6 +44,19 @@ def test_each_rule_by_hand() -> None:
 def test_ties_are_shared() -> None:
     rates = rerank(answered(LOGPROBS), torch.zeros(2, 4))
     assert rates["reward"].tolist() == [0.5, 0], "a constant reward is a random choice"
+
+
+def test_a_product_votes_with_its_probability() -> None:
+    """Weights e^-800, and twice e^-800.5 together more; σ would make them all zero, and the vote a tie."""
+    products = torch.tensor([[-800.0, -800.5, -800.5, -805.0], [-1.0, -2.0, -3.0, -4.0]])
+    rates = rerank(answered(LOGPROBS), products, pooling=Product())
+    assert rates["weighted"].tolist() == [0, 0], "1 + e^-5 < 2 e^-0.5"
+    assert rerank(answered(LOGPROBS), products - 50, pooling=Product())["weighted"].tolist() == [0, 0]
+    steeper = torch.tensor([[-800.0, -801.0, -801.0, -805.0], [-1.0, -2.0, -3.0, -4.0]])
+    assert rerank(answered(LOGPROBS), steeper, pooling=Product())["weighted"].tolist() == [1, 0], "1 > 2 e^-1"
+    near = torch.tensor([[0.0, -0.8, -0.8, -9.0], [0.0, 0.0, 0.0, 0.0]])
+    assert rerank(answered(LOGPROBS), near, pooling=Product())["weighted"][0] == 1, "1 > 2 e^-0.8 = 0.90"
+    assert rerank(answered(LOGPROBS), near)["weighted"][0] == 0, "control: σ(0) = 0.5 < 2 σ(-0.8) = 0.62"
 
 
 def test_auroc_counts_pairs_over_all_questions() -> None:
