@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 import torch
@@ -59,8 +59,9 @@ class Groups:
         return [self._rows(slice(at, at + questions)) for at in range(0, len(self.correct_QG), questions)]
 
     def _rows(self, rows: slice) -> Self:
-        columns = (getattr(self, one.name) for one in fields(self))
-        return type(self)(*(None if column is None else column[rows] for column in columns))
+        learned = (None if column is None else column[rows] for column in (self.rewards_QG, self.log_weights_QG))
+        graded = self.correct_QG[rows], self.classes_QG[rows]
+        return type(self)(*graded, self.logprobs_QG[rows], self.lengths_QG[rows], *learned)
 
 
 def chosen_right(groups: Groups, n: int | None = None, seed: int = 0) -> dict[str, Tensor]:
