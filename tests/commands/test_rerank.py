@@ -17,13 +17,17 @@ from traces import completion
 
 from rairl_lightning.cli import main
 from rairl_lightning.commands.rerank import FILES
-from rairl_lightning.components import Last, Minimum
+from rairl_lightning.components import Last, Minimum, Product
+from rairl_lightning.data.traces import SampledQuestion
 from rairl_lightning.errors import CheckpointError, ConfigError, DataError
+from rairl_lightning.evaluation.long_traces import LeftOut
 from rairl_lightning.evaluation.reranking import run as reranking
 from rairl_lightning.evaluation.reranking.plots import PLOTS, write_plots
+from rairl_lightning.evaluation.reranking.scoring import score_questions
 from rairl_lightning.evaluation.trained import TrainedReward
 from rairl_lightning.functional.masking import masked_mean
-from rairl_lightning.types import TokenBatch
+from rairl_lightning.text.graders import Grade
+from rairl_lightning.types import Demonstration, TokenBatch
 
 Rerank = Callable[..., int]
 WAYS = ("left", "right", "left", "right")
@@ -178,6 +182,19 @@ def test_poolings_are_chosen_on_a_file_of_their_own(rerank: Rerank, run: Path, f
     ids, _ = reward.codec.encode_trace(row["prompt"], row["completion"])
     alone = float(reward.score(TokenBatch.from_traces([ids], reward.codec.pad_id)).traces_N)
     assert found["pooling"]["chosen"] == best and row["reward"] == pytest.approx(alone, abs=1e-4)
+
+
+def test_a_pooling_says_how_its_rewards_vote(run: Path) -> None:
+    question = Demonstration("1", "gate 1", "", "left")
+    sampled = SampledQuestion(
+        question, (completion(1, "left"), ""), ("left", None), (Grade.RIGHT, Grade.UNANSWERED), (0, -1)
+    )
+    reward = TrainedReward.load(run, device="cpu")
+    (one,) = score_questions(reward, [sampled], [Product(), Minimum()], LeftOut())
+    assert one.log_weights["Product"][0] == one.rewards["Product"][0] < 0
+    minimum = one.rewards["Minimum"][0]
+    assert one.log_weights["Minimum"][0] == pytest.approx(-math.log1p(math.exp(-minimum))) != minimum
+    assert one.votes("Product")[1] == -math.inf == one.votes("Minimum")[1], "without a reward"
 
 
 def test_a_question_to_fit_and_to_report_on_is_refused(

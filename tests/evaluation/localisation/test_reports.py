@@ -28,6 +28,7 @@ from rairl_lightning.evaluation.trained import TrainedReward
 from rairl_lightning.functional.localisation import hits, span_tokens
 from rairl_lightning.text import perturbations
 from rairl_lightning.text.perturbations import EVERY_KIND, Negation, NumberCorruption, OperatorFlip
+from rairl_lightning.types import Demonstration
 
 GATES = [gates.solution(gate) for gate in range(12)]
 KINDS = (OperatorFlip(), NumberCorruption())
@@ -42,6 +43,12 @@ def located(reward: TrainedReward, **settings: Any) -> PairsReport:
 
 
 # --- Corrupted traces -----------------------------------------------------------------------------------------------
+
+
+def test_a_question_is_one_whatever_its_white_space() -> None:
+    texts = ["What is 1 + 1?", "what  is 1 + 1?\n", "What is 1 + 2?"]
+    demonstrations = [Demonstration(str(row), text, "", "2") for row, text in enumerate(texts)]
+    assert pairs_module._numbered(demonstrations) == [0, 0, 1]
 
 
 def test_every_figure_has_every_method_and_level(toy_reward: TrainedReward) -> None:
