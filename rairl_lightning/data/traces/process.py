@@ -130,7 +130,7 @@ class PRM800K(StepFile):
         rated = ratings[: first + 1 if first is not None else None]
         if None in rated:
             return LeftOut(record.where, "a step is not rated")
-        if not set(rated) <= {-1, 0, 1}:
+        if any(one not in (-1, 0, 1) for one in rated):
             raise DataError(f"{record.where} has an unknown rating.", expected="-1, 0 or 1", got=rated)
         prompt = _nested(record, "question").text("problem") if label else record.text("question", "problem")
         return self.labelled(record, row, prompt, steps[: len(rated)], -1 if first is None else first)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from rairl_lightning.evaluation.plots import Row, write_plot
 from rairl_lightning.evaluation.reranking.report import RerankingReport
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ RIGHT, WRONG = "#0072B2", "#D55E00"
 PLOTS = ("accuracy", "reliability", "rewards")
 """Names of the files, ``.png`` and ``.csv`` each."""
 
-Row = dict[str, Any]
-
 
 def write_plots(folder: Path, report: RerankingReport) -> None:
     """Write :data:`PLOTS` into a folder.
@@ -36,17 +34,12 @@ def write_plots(folder: Path, report: RerankingReport) -> None:
         folder: exists.
         report: what to draw.
     """
-    from matplotlib.figure import Figure  # takes a second; draws by Agg, without a display
-
     for name, rows, draw in (
         ("accuracy", list(accuracy_rows(report)), draw_accuracy),
         ("reliability", list(reliability_rows(report)), draw_reliability),
         ("rewards", list(reward_rows(report)), draw_rewards),
     ):
-        _write_csv(folder / f"{name}.csv", rows)
-        figure = Figure(figsize=(6.4, 4.4), layout="constrained")
-        draw(figure.add_subplot(), rows)
-        figure.savefig(folder / f"{name}.png", dpi=150)
+        write_plot(folder, name, rows, draw)
 
 
 def accuracy_rows(report: RerankingReport) -> Iterator[Row]:
@@ -123,10 +116,3 @@ def draw_rewards(axes: Axes, rows: Sequence[Row]) -> None:
         axes.legend(fontsize="small")
     axes.set(xlabel="pooled reward of a trace", ylabel="density")
     axes.set_title("Rewards of right and wrong traces", fontsize="medium")
-
-
-def _write_csv(path: Path, rows: Sequence[Row]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]) if rows else [])
-        writer.writeheader()
-        writer.writerows(rows)

@@ -109,6 +109,7 @@ def test_flat_ratings(tmp_path: Path) -> None:
     for ratings, message in (
         ([1, 1], "steps without a rating"),
         ([1, 2, -1], "unknown rating"),
+        ([[1], 1, -1], "unknown rating"),
         ([], "no usable 'ratings'"),
     ):
         with pytest.raises(DataError, match=message):
