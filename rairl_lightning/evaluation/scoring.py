@@ -7,8 +7,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
-from operator import itemgetter
+from heapq import heappop, heappush
+from itertools import count, islice
 from typing import Any
 
 import torch
@@ -118,17 +118,30 @@ class TraceScore:
 
 
 def traces_of(source: TraceSource) -> Iterator[Trace]:
-    """Every trace of every question, in the order of the source's rows where it knows them, else of its questions."""
-    found: list[tuple[int, Trace]] = []
+    """Every trace of every question, in the order of the source's rows where it knows them, else of its questions.
+
+    As early as can be: questions come in the order of their first rows, so that a trace waits for no question that
+    begins behind it.
+    """
+    waiting: list[tuple[int, int, Trace]] = []
+    arrivals = count()
     for one in source.questions():
-        found += zip(one.rows or (0,) * len(one.completions), traces_to(one), strict=True)
-    return (trace for _, trace in sorted(found, key=itemgetter(0)))  # stable: a row's texts stay in their order
+        first = min(one.rows) if one.rows else math.inf
+        while waiting and waiting[0][0] < first:
+            yield heappop(waiting)[2]
+        if not one.rows:
+            yield from traces_to(one)
+            continue
+        for row, trace in zip(one.rows, traces_to(one), strict=True):
+            heappush(waiting, (row, next(arrivals), trace))  # by arrival within a row, which may have several texts
+    while waiting:
+        yield heappop(waiting)[2]
 
 
 def traces_to(one: SampledQuestion) -> Iterator[Trace]:
     """Every trace of one question."""
-    count = len(one.completions)
-    records, finished = one.records or ({},) * count, one.finished or (None,) * count
+    number = len(one.completions)
+    records, finished = one.records or ({},) * number, one.finished or (None,) * number
     for columns in zip(one.completions, one.answers, one.grades, records, finished, strict=True):
         yield Trace(one.question, *columns)
 

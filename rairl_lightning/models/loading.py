@@ -101,16 +101,20 @@ def checkpoint_activations(*models: PreTrainedModel) -> None:
 
 def fingerprint(model: PreTrainedModel) -> str:
     """Hash of the shapes and of a few values of every tensor: equal for equal backbones, cheap for large ones."""
-    return tensors_fingerprint(model.state_dict())
-
-
-def tensors_fingerprint(state: Mapping[str, torch.Tensor]) -> str:
-    """As :func:`fingerprint`, of named tensors."""
     digest = hashlib.sha256()
-    for name, tensor in state.items():
+    for name, tensor in model.state_dict().items():
         flat = tensor.detach().reshape(-1)
         sample = flat[:: max(1, flat.numel() // 16)][:16].to("cpu", torch.float64)
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}{sample.tolist()}".encode())
+    return digest.hexdigest()[:16]
+
+
+def tensors_fingerprint(state: Mapping[str, torch.Tensor]) -> str:
+    """Hash of named tensors, every bit of them."""
+    digest = hashlib.sha256()
+    for name, tensor in state.items():
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().reshape(-1).cpu().view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]
 
 

@@ -4,61 +4,25 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from scoring import InMemory, apart, scored
 from traces import a_reward, completion, sampled
 
 from rairl_lightning.components import Dense, Interval, Sparse, Step
 from rairl_lightning.data.traces import AsIs, SampledQuestion, TraceFile, TraceSource
-from rairl_lightning.errors import CheckpointError, ConfigError, DataError
-from rairl_lightning.evaluation.long_traces import LeftOut, Refuse, Windows
-from rairl_lightning.evaluation.reranking.pool import oddities
-from rairl_lightning.evaluation.reranking.scoring import mean_logprobs, pooling_name, score_questions
-from rairl_lightning.evaluation.resumable import ResumableLines
-from rairl_lightning.evaluation.score_file import score_file
-from rairl_lightning.evaluation.scoring import PROBLEMS, Trace, TraceScore, score_traces, traces_of
-from rairl_lightning.evaluation.tally import Tally, print_tally
+from rairl_lightning.evaluation.long_traces import LeftOut
+from rairl_lightning.evaluation.reranking.scoring import score_questions
+from rairl_lightning.evaluation.scoring import Trace, traces_of
 from rairl_lightning.evaluation.trained import TrainedReward
 from rairl_lightning.types import TokenBatch
 
 SAME = 1e-5
-
-
-class InMemory(TraceSource):
-    def __init__(self, *questions: SampledQuestion) -> None:
-        object.__setattr__(self, "listed", questions)
-
-    def questions(self) -> Any:
-        return iter(self.listed)  # type: ignore[attr-defined]
-
-
-@pytest.fixture(scope="module")
-def reward(base: Path) -> TrainedReward:
-    return a_reward(base)
-
-
-@pytest.fixture
-def some() -> list[Trace]:
-    """Ten traces of lengths that go up and down."""
-    questions = [sampled(gate, completion(gate % 4, "left"), completion(5 - gate, "right")) for gate in range(5)]
-    return list(traces_of(InMemory(*questions)))
-
-
-def scored(reward: TrainedReward, traces: Iterable[Trace], **settings: Any) -> list[TraceScore]:
-    return [one for part in score_traces(reward, traces, **settings) for one in part]
-
-
-def apart(first: list[TraceScore], second: list[TraceScore]) -> float:
-    """Largest difference of any token's or trace's reward."""
-    assert [one.trace for one in first] == [one.trace for one in second]
-    pairs = [(a.reward, b.reward) for a, b in zip(first, second, strict=True)]
-    pairs += [pair for a, b in zip(first, second, strict=True) for pair in zip(a.rewards, b.rewards, strict=True)]
-    return max(abs(a - b) for a, b in pairs)
 
 
 # --- Invariance ---------------------------------------------------------------------------------------------------
@@ -181,222 +145,23 @@ def test_a_score_that_is_not_finite_is_no_reward(base: Path, some: list[Trace], 
     assert one.to_json(tokens=False)["reward"] is None and "Infinity" not in text and "NaN" not in text
 
 
-# --- Long traces --------------------------------------------------------------------------------------------------
+# --- Order --------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def narrow(base: Path) -> TrainedReward:
-    """A context of thirty tokens."""
-    reward = a_reward(base)
-    reward.models.discriminator.decoder.config.max_position_embeddings = 30
-    return reward
+def test_traces_come_in_the_order_of_their_rows_and_wait_for_no_later_question() -> None:
+    rows = ((1, 4), (2, 3, 3), (5,), (6, 9), (7, 8))
+    questions = [replace(sampled(gate, *map(str, of)), rows=of) for gate, of in enumerate(rows)]
+    asked: list[int] = []
 
+    class Read(TraceSource):
+        def questions(self) -> Iterator[SampledQuestion]:
+            for number, question in enumerate(questions):
+                asked.append(number)
+                yield question
 
-def test_a_long_trace_is_left_out_or_refused(narrow: TrainedReward) -> None:
-    traces = list(traces_of(InMemory(sampled(3, completion(0), completion(9)))))
-    short, long = scored(narrow, traces, long=LeftOut())
-    assert short.reward is not None and long.reward is None and long.problems == ("too_long",)
-    assert long.to_json(tokens=True)["tokens"]["reward"][:2] == [None, None]
-    with pytest.raises(DataError, match="--long Windows"):
-        scored(narrow, traces, long=Refuse())
-
-
-@pytest.mark.parametrize("overlap", [0, 3, 8, 1000])
-def test_windows_keep_each_token_from_where_it_has_most_context(
-    narrow: TrainedReward, reward: TrainedReward, overlap: int
-) -> None:
-    trace = next(traces_of(InMemory(sampled(3, completion(9)))))
-    (one,) = scored(narrow, [trace], long=Windows(overlap))
-    ids, _ = narrow.codec.encode_trace(trace.question.prompt, trace.completion)
-    prompt, count = len(ids.prompt_ids), len(ids.completion_ids)
-    room = 30 - prompt
-    back = min(overlap, room // 2)
-    for token in range(count):
-        start = 0
-        while token >= start + room:  # the first window that holds it
-            start += room - back
-        window = ids.completion_ids[start : start + room]
-        alone, _ = narrow.codec.trace(ids.prompt_ids, window)
-        tokens = TokenBatch.from_traces([alone], narrow.codec.pad_id)
-        logit = narrow.models.discriminator.score(tokens, 10_000)[0, prompt + token - start]
-        assert one.rewards[token] == pytest.approx(float(logit.clamp(-5, 5)), abs=SAME)
-    whole = scored(reward, [trace])[0].rewards
-    assert list(one.rewards[:room]) == pytest.approx(list(whole[:room]), abs=SAME)
-    assert max(abs(a - b) for a, b in zip(one.rewards, whole, strict=True)) > SAME, "negative control"
-
-
-def test_the_log_probability_is_read_in_the_same_windows(narrow: TrainedReward, reward: TrainedReward) -> None:
-    """Of a trace of two windows: each token by hand, from the window that keeps it."""
-    policy, codec = narrow.models.policy, narrow.codec
-    policy.causal_lm.config.max_position_embeddings = 30
-    ids, _ = codec.encode_trace("gate 3", completion(4))
-    prompt, room = len(ids.prompt_ids), 30 - len(ids.prompt_ids)
-    assert room < len(ids.completion_ids) < 2 * room - 4
-
-    def logprobs(owner: TrainedReward, completion_ids: list[int]) -> list[float]:
-        tokens = TokenBatch.from_traces([codec.trace(ids.prompt_ids, completion_ids)[0]], codec.pad_id)
-        return owner.models.policy.score(tokens, 10_000).logprobs[0, prompt:].tolist()
-
-    by_hand = logprobs(narrow, ids.completion_ids[:room]) + logprobs(narrow, ids.completion_ids[room - 4 :])[4:]
-    (found,) = mean_logprobs(narrow, [ids], Windows(4))
-    assert found == pytest.approx(sum(by_hand) / len(by_hand), abs=SAME)
-    whole = logprobs(reward, ids.completion_ids)
-    assert len(whole) == len(by_hand) and abs(found - sum(whole) / len(whole)) > SAME, "negative control"
-    (left_out,) = mean_logprobs(narrow, [ids])
-    assert math.isnan(left_out)
-    with pytest.raises(DataError, match="longer than the context"):
-        mean_logprobs(narrow, [ids], Refuse())
-
-
-def test_what_was_read_in_windows_is_counted(narrow: TrainedReward) -> None:
-    traces = list(traces_of(InMemory(sampled(3, completion(0), completion(9)))))
-    tally = Tally()
-    tally.add(scored(narrow, traces, long=Windows()))
-    assert tally.figures()["problems"] == dict.fromkeys(PROBLEMS, 0) | {"windowed": 1} and tally.scored == 2
-    (question,) = InMemory(sampled(3, completion(0), completion(9))).questions()
-    reranked = list(score_questions(narrow, [question], [narrow.reader.pooling], Windows()))
-    assert oddities(reranked, pooling_name(narrow.reader.pooling))["traces_windowed"] == 1
-
-
-@pytest.mark.parametrize(("prompt", "completion_", "context"), [(5, 50, 12), (1, 9, 3), (11, 40, 12), (0, 7, 1)])
-def test_windows_cover_every_token_once(prompt: int, completion_: int, context: int) -> None:
-    for overlap in range(8):
-        windows = Windows(overlap).windows(prompt, completion_, context)
-        kept = [token for one in windows for token in range(one.keep, one.stop)]
-        assert kept == list(range(completion_))
-        assert all(one.stop - one.start <= context - prompt and one.start <= one.keep for one in windows)
-    assert Windows().windows(context, completion_, context) == [], "no room behind the prompt"
-
-
-def test_a_negative_overlap_is_refused() -> None:
-    with pytest.raises(ConfigError, match="overlap"):
-        Windows(-1)
-
-
-# --- Files --------------------------------------------------------------------------------------------------------
-
-MADE = {"reward": "abc", "tokens": False}
-
-
-def written(reward: TrainedReward, traces: list[Trace], file: Path, made: Any = MADE, stop: int | None = None) -> Tally:
-    tally = Tally()
-    with ResumableLines(file, made) as lines:
-        for windows, tally in enumerate(score_file(reward, traces, lines, window=3)):  # noqa: B007
-            if windows == stop:
-                break
-    return tally
-
-
-@pytest.mark.parametrize("stop", [0, 1, 2, 3])
-@pytest.mark.parametrize("torn", ["", '{"id": "gate-', "\n\n{}\n"])
-def test_an_interrupted_file_is_continued(
-    reward: TrainedReward, some: list[Trace], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int, torn: str
-) -> None:
-    whole = written(reward, some, tmp_path / "whole.jsonl")
-    written(reward, some, tmp_path / "cut.jsonl", stop=stop)
-    done = len((tmp_path / "cut.jsonl").read_text().splitlines())
-    assert done == 3 * stop
-    with (tmp_path / "cut.jsonl").open("a") as file:
-        file.write(torn)
-    encoded: list[str] = []
-    encode = reward.codec.encode_trace
-    monkeypatch.setattr(reward.codec, "encode_trace", lambda *args: (encoded.append(args[1]), encode(*args))[1])
-    tally = written(reward, some, tmp_path / "cut.jsonl")
-    assert len(encoded) == 10 - done, "what was written is not scored again"
-    assert (tmp_path / "cut.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
-    assert tally.figures() == whole.figures()
-
-
-def test_a_finished_file_is_left_as_it_is(reward: TrainedReward, some: list[Trace], tmp_path: Path) -> None:
-    first = written(reward, some, tmp_path / "x.jsonl").figures()
-    before = (tmp_path / "x.jsonl").read_bytes()
-    assert written(reward, some, tmp_path / "x.jsonl").figures() == first
-    assert (tmp_path / "x.jsonl").read_bytes() == before and len(before.splitlines()) == 10
-
-
-def test_more_traces_at_the_end_are_added(reward: TrainedReward, some: list[Trace], tmp_path: Path) -> None:
-    written(reward, some[:5], tmp_path / "x.jsonl")
-    written(reward, some, tmp_path / "x.jsonl")
-    assert len((tmp_path / "x.jsonl").read_text().splitlines()) == 10
-
-
-def test_another_input_is_refused(reward: TrainedReward, some: list[Trace], tmp_path: Path) -> None:
-    written(reward, some, tmp_path / "x.jsonl", stop=2)
-    before = (tmp_path / "x.jsonl").read_bytes()
-    changes = (
-        {"completion": "else"},
-        {"answer": "?"},
-        {"record": {**some[0].record, "model": "b"}},
-        {"finished": False},
-    )
-    first = [*(replace(some[0], **change) for change in changes)]
-    first.append(replace(some[0], question=replace(some[0].question, prompt="else")))
-    for other in (some[1:], some[::-1], *([one, *some[1:]] for one in first)):
-        with pytest.raises(DataError, match="not the one that the lines already written"):
-            written(reward, other, tmp_path / "x.jsonl")
-    with pytest.raises(DataError, match="ends before the lines") as error:
-        written(reward, some[:4], tmp_path / "x.jsonl")
-    assert "--limit" in str(error.value)
-    assert (tmp_path / "x.jsonl").read_bytes() == before
-
-
-def test_another_reward_or_setting_is_refused(reward: TrainedReward, some: list[Trace], tmp_path: Path) -> None:
-    written(reward, some, tmp_path / "x.jsonl", stop=1)
-    for made in ({"reward": "abd", "tokens": False}, {"reward": "abc", "tokens": True}, {"reward": "abc"}):
-        with pytest.raises(CheckpointError, match="--overwrite true"):
-            written(reward, some, tmp_path / "x.jsonl", made)
-
-
-@pytest.mark.parametrize("how", ["edited", "shortened", "no note", "broken note", "odd note", "odd figures"])
-def test_a_file_that_was_changed_is_refused(reward: TrainedReward, some: list[Trace], tmp_path: Path, how: str) -> None:
-    file, meta = tmp_path / "x.jsonl", tmp_path / "x.meta.json"
-    written(reward, some, file, stop=2)
-    raw = file.read_bytes()
-    match how:
-        case "edited":
-            file.write_bytes(raw.replace(b"gate-0", b"gate-9", 1))
-        case "shortened":
-            file.write_bytes(raw[:-2])
-        case "no note":
-            meta.unlink()
-        case "broken note":
-            meta.write_text("{")
-        case "odd note":
-            meta.write_text(json.dumps({**json.loads(meta.read_text()), "lines": "6"}))
-        case "odd figures":
-            meta.write_text(json.dumps({**json.loads(meta.read_text()), "notes": {"traces": 6}}))
-    with pytest.raises(CheckpointError, match=r"cannot be (continued|read)[^$]*--overwrite true"):
-        written(reward, some, file)
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("tokens", None), ("scored", True), ("grades", [1]), ("problems", {"empty": "x"}), ("sums", {"right": [1, 2]})],
-)
-def test_damaged_figures_are_refused(name: str, value: object) -> None:
-    notes = Tally(3, 2, 9, sums={"right": [2, 0.5, 0.25]}).notes()
-    assert Tally.read(notes).notes() == notes
-    with pytest.raises(CheckpointError, match="cannot be read"):
-        Tally.read({**notes, name: value})
-
-
-def test_figures_by_hand_and_a_table(
-    reward: TrainedReward, some: list[Trace], capsys: pytest.CaptureFixture[str]
-) -> None:
-    from rich.console import Console
-
-    tally = Tally()
-    results = scored(reward, [*some, *traces_of(InMemory(sampled(1, "", "nothing")))])
-    tally.add(results)
-    figures = tally.figures()
-    assert (figures["traces"], figures["scored"]) == (12, 11)
-    assert figures["grades"] == {"right": 5, "wrong": 5, "unknown": 0, "unanswered": 2}
-    assert figures["problems"]["empty"] == 1 and figures["problems"]["no_answer"] == 2
-    right = [one.reward for one in results if one.trace.grade.value == "right"]
-    mean = sum(right) / 5
-    assert figures["reward"]["right"]["mean"] == pytest.approx(mean)
-    assert figures["reward"]["right"]["deviation"] == pytest.approx(math.sqrt(sum((x - mean) ** 2 for x in right) / 5))
-    assert Tally.read(json.loads(json.dumps(tally.notes()))).figures() == figures
-    print_tally(figures, Console())
-    out = capsys.readouterr().out
-    assert "unanswered" in out and "1 empty: the completion has no text" in out and "unknown" not in out
+    traces = traces_of(Read())
+    assert [next(traces).completion for _ in range(5)] == ["1", "2", "3", "3", "4"]
+    assert asked == [0, 1, 2], "questions 3 and 4 begin behind what was asked for"
+    assert [trace.completion for trace in traces] == ["5", "6", "7", "8", "9"]
+    bare = [sampled(0, "1", "2"), sampled(1, "3")]
+    assert [trace.completion for trace in traces_of(InMemory(*bare))] == ["1", "2", "3"]
