@@ -6,13 +6,11 @@ Everything was chosen on problems of another seed of the task (none of which com
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning import Callback, Trainer
 from torch.optim import AdamW, Optimizer
 
@@ -49,12 +47,9 @@ from rairl_lightning.components import (
 from rairl_lightning.data.datamodule import DemonstrationDataModule
 from rairl_lightning.data.demonstrations import Arithmetic
 from rairl_lightning.models import BackboneSpec, ExpectationHead, FullFineTuning, HeadSpec, LinearHead, TwoHeads
-from rairl_lightning.models.codec import TraceCodec
-from rairl_lightning.models.policy import Policy
 from rairl_lightning.module import RAIRL
-from rairl_lightning.rollouts import HFSampler, Sampler
+from rairl_lightning.rollouts import HFSampler
 from rairl_lightning.text import perturbations as kinds
-from rairl_lightning.types import Rollouts
 
 BASE = "builtin:dials"
 SAMPLER = HFSampler(max_new_tokens=96)
@@ -266,44 +261,3 @@ def rairl(
         seed=seed,
         **varied,
     )
-
-
-@dataclass(frozen=True)
-class StoredSampler(Sampler):
-    """Draws from traces that were sampled before; as good as sampling while the policy stands still.
-
-    Args:
-        stored: several traces of every prompt that will come.
-        temperature: they were sampled at.
-    """
-
-    stored: Rollouts
-    temperature: float = 1.0
-
-    def sample(
-        self,
-        policy: Policy,
-        prompts: Sequence[Sequence[int]],
-        group_size: int,
-        codec: TraceCodec,
-        generator: torch.Generator,
-        *,
-        temperature: float | None = None,
-    ) -> Rollouts:
-        """``group_size`` of the stored traces of each prompt, without replacement."""
-        size = self.stored.group_size
-        rows = torch.cat(
-            [
-                self._groups[tuple(prompt)] * size + torch.randperm(size, generator=generator)[:group_size]
-                for prompt in prompts
-            ]
-        )
-        tokens, logprobs = self.stored.tokens.select_with(rows, self.stored.logprobs)
-        texts = tuple(self.stored.texts[row] for row in rows.tolist())
-        return Rollouts(tokens, logprobs, self.stored.finished[rows], texts, group_size)
-
-    @cached_property
-    def _groups(self) -> dict[tuple[int, ...], int]:
-        size, tokens = self.stored.group_size, self.stored.tokens
-        firsts = tokens.select(torch.arange(0, len(tokens), size)).traces()
-        return {tuple(trace.prompt_ids): group for group, trace in enumerate(firsts)}

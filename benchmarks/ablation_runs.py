@@ -19,6 +19,7 @@ import torch
 from ablation_folders import ADAPTERS, SEEDS, SOLVED, History, Place, Run, StartFrom
 from ablation_measure import Measurement, exactly, locate, pass_rates, rank, solve
 from ablation_recipe import FULL, SMOKE
+from ablation_sampler import StoredSampler
 from lightning import Callback, LightningModule, Trainer
 
 from rairl_lightning.algorithms.base import PairModule
@@ -160,7 +161,7 @@ def _discriminator(run: Run, folder: Path, place: Place) -> list[Measurement]:
 
         def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
             pools.extend(place.pools(module, data))
-            module.sampler = recipe.StoredSampler(pools[0].rollouts)
+            module.sampler = StoredSampler(pools[0].rollouts)
 
     recipe.trainer(folder, RolloutRecorder(), Stored()).fit(module, datamodule=data)
     module.models.save_adapters(folder / ADAPTERS)

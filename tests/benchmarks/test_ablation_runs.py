@@ -98,7 +98,7 @@ def test_no_kind_is_both_trained_on_and_unseen(runs: Any) -> None:
 
 
 def test_stored_sampler_gives_each_prompt_its_own_traces(runs: Any) -> None:
-    from ablation_recipe import StoredSampler
+    from ablation_sampler import StoredSampler
 
     prompts, size = [[1, 2], [3], [4, 5, 6]], 5
     traces = [
