@@ -32,7 +32,7 @@ import yaml
 from markdown_table import markdown
 
 from rairl_lightning.errors import ConfigError, RAIRLError
-from rairl_lightning.evaluation.summary import write_summary
+from rairl_lightning.evaluation.summary import per_cent, write_summary
 
 Figure = list[float | None]
 COMMANDS = ("rerank", "localise")
@@ -137,18 +137,10 @@ def table(found: Sequence[tuple[Cell, Mapping[str, Any]]]) -> str:
 
 
 def _cells(figures: Mapping[str, Figure], titles: Sequence[str], summary: Mapping[str, Any]) -> list[str]:
-    cells = [_shown(figures.get(title)) for title in titles] or [""]
+    cells = [per_cent(figures[title]) if title in figures else "–" for title in titles] or [""]
     if "refused" in summary:
         cells[0] = f"refused: {summary['refused']}".replace("|", "\\|")
     return cells
-
-
-def _shown(figure: Figure | None) -> str:
-    """As ``61.2 (55.0–67.1)``."""
-    if figure is None or None in figure:
-        return "–"
-    value, low, high = (100 * one for one in figure if one is not None)
-    return f"{value:.1f} ({low:.1f}–{high:.1f})"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

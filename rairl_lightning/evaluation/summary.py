@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ def print_summary(summary: Figures, console: Console | None = None) -> None:
     chosen = {name: {"right": bounds} for name, bounds in summary[f"best_of_{samples}"].items()}
     print_rows(console, f"Best of {samples}", ("right",), chosen)
     seconds = "  ".join(f"{name} {value:.0f}" for name, value in summary["seconds"].items())
-    area = f"D's held-out AUROC {_cell(summary['auroc'])}   " if "auroc" in summary else ""
+    area = f"D's held-out AUROC {per_cent(summary['auroc'])}   " if "auroc" in summary else ""
     console.print(f"{area}seed {summary['seed']}   commit {summary['commit']}")
     console.print(f"seconds: {seconds}", highlight=False)
 
@@ -103,17 +103,18 @@ def print_rows(console: Console, title: str, columns: tuple[str, ...], rows: Fig
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     for name, cells in rows.items():
-        table.add_row(name, *(_cell(cells[column]) for column in columns))
+        table.add_row(name, *(per_cent(cells[column]) for column in columns))
     console.print(table)
 
 
-def _cell(bounds: list[float]) -> str:
-    """``61.2 (55.0–67.1)``, per cent.
+def per_cent(bounds: Sequence[float | None]) -> str:
+    """``[value, low, high]`` as ``61.2 (55.0–67.1)``; a dash where one is NaN, or null as in a file.
 
-    >>> _cell([0.612, 0.55, 0.671])
+    >>> per_cent([0.612, 0.55, 0.671])
     '61.2 (55.0–67.1)'
     """
-    if any(math.isnan(value) for value in bounds):
+    known = [value for value in bounds if value is not None and not math.isnan(value)]
+    if len(known) < len(bounds):
         return "–"
-    mean, low, high = (round(100 * value, 1) + 0.0 for value in bounds)  # no -0.0
+    mean, low, high = (round(100 * value, 1) + 0.0 for value in known)  # no -0.0
     return f"{mean:.1f} ({low:.1f}–{high:.1f})"
