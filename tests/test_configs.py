@@ -22,16 +22,22 @@ from rairl_lightning.module import RAIRL
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / "configs"
 BASES = sorted(CONFIGS.glob("*.yaml"))
-MODELS, HARDWARE = (sorted((CONFIGS / folder).glob("*.yaml")) for folder in ("model", "hardware"))
-SHORT = {"gsm8k": [CONFIGS / "short" / "rairl.yaml"], "gsm8k_sft": [], "gsm8k_grpo": [CONFIGS / "short" / "grpo.yaml"]}
+DATA, MODELS, GRIDS, HARDWARE, REWARDS = (
+    sorted((CONFIGS / folder).glob("*.yaml")) for folder in ("data", "model", "granularity", "hardware", "reward")
+)
+SMOLLM2, CPU = CONFIGS / "model" / "smollm2_135m.yaml", CONFIGS / "hardware" / "cpu.yaml"
+SHORT = {"gsm8k": "rairl", "gsm8k_sft": "sft", "gsm8k_grpo": "grpo"}
+SHORT = {base: [CONFIGS / "short" / f"{algorithm}.yaml"] for base, algorithm in SHORT.items()}
 ON = [CONFIGS / f"{name}.yaml" for name in SHORT]  # overlays are written for these
-BASE, REWARDS = CONFIGS / "gsm8k.yaml", sorted((CONFIGS / "reward").glob("*.yaml"))
-KEPT = ("seed_everything", "trainer", "model")  # what a configuration for other data has in common with gsm8k.yaml
+BASE = CONFIGS / "gsm8k.yaml"
+PRESET_LINES = 10  # of an overlay, comments aside
 STACKS = [
     *([one] for one in BASES),
-    *([on, one] for on in ON for one in [*MODELS, *HARDWARE, *SHORT[on.stem]]),
-    *([on, model, hardware, *SHORT[on.stem]] for on in ON for model in MODELS for hardware in HARDWARE),
-    *([BASE, CONFIGS / "model" / one.name, CONFIGS / "hardware" / "cpu.yaml", one] for one in REWARDS),
+    *([on, one] for on in ON for one in [*DATA, *MODELS, *HARDWARE, *SHORT[on.stem]]),
+    *([BASE, one] for one in GRIDS),
+    *([on, SMOLLM2, hardware, *SHORT[on.stem]] for on in ON for hardware in HARDWARE),
+    *([BASE, CONFIGS / "model" / one.name, CPU, one] for one in REWARDS),
+    *([BASE, data, CONFIGS / "model" / "tiny.yaml", GRIDS[0], CPU] for data in DATA),
 ]
 
 
@@ -61,6 +67,8 @@ def missing(written: Any, read: Any, path: str = "") -> Iterator[str]:
     elif isinstance(written, list) and isinstance(read, list | tuple) and len(written) == len(read):
         for index, (value, other) in enumerate(zip(written, read, strict=True)):
             yield from missing(value, other, f"{path}[{index}]")
+    elif isinstance(written, str) and isinstance(read, Mapping) and "class_path" in read:  # a class by its short name
+        yield from [] if read["class_path"].endswith(f".{written}") else [f"{path}: {written!r} became {read!r}"]
     elif written != read and not (isinstance(written, list) and written == list(read)):
         yield f"{path}: {written!r} became {read!r}"
 
@@ -88,20 +96,26 @@ def test_a_configuration_builds_its_objects_and_keeps_every_key(
     kind = load(files[0])["model"]["class_path"].rpartition(".")[2]
     assert type(cli.model).__name__ == kind and cli.model.pair is None, "no weights were loaded"
     assert isinstance(cli.datamodule, DemonstrationDataModule)
-    last = [one for one in map(load, files) if "callbacks" in one.get("trainer", {})][-1]  # an overlay replaces the list
+    last = [one for one in map(load, files) if "callbacks" in one.get("trainer", {})][-1]  # an overlay replaces all
     named = [one["class_path"].split(".")[-1] for one in last["trainer"]["callbacks"]]
     assert set(named) <= {type(one).__name__ for one in cli.trainer.callbacks}
     read = as_dict(cli)
     assert list(missing(load(files[-1]), read)) == []
 
 
-@pytest.mark.parametrize("name", ["mmlu_pro", "medreason", "countdown"])
-def test_other_data_sets_are_trained_on_as_gsm8k_is(name: str) -> None:
-    ours, theirs = load(CONFIGS / f"{name}.yaml"), load(CONFIGS / "gsm8k.yaml")
-    differing = {entry.partition(":")[0].rpartition(".")[2] for entry in missing({k: theirs[k] for k in KEPT}, ours)}
-    assert differing <= {"default_root_dir", "save_dir", "class_path"}, differing
-    labelling = ours["model"]["init_args"].pop("labelling"), theirs["model"]["init_args"].pop("labelling")
-    assert ours["model"] == theirs["model"] and (labelling[0] == labelling[1] or name == "countdown")
+@pytest.mark.parametrize("file", [*DATA, *MODELS, *GRIDS], ids=lambda one: f"{one.parent.name}/{one.stem}")
+def test_a_preset_is_short_and_says_what_it_is(file: Path) -> None:
+    lines = file.read_text().splitlines()
+    assert lines[0].startswith("# Overlay")
+    assert len([line for line in lines if not line.lstrip().startswith("#")]) <= PRESET_LINES
+
+
+def test_presets_of_one_kind_undo_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The later wins wholly: nothing of an earlier data set or granularity stays behind."""
+    monkeypatch.chdir(tmp_path)
+    for kind in (DATA, GRIDS):
+        alone, after = as_dict(build(BASE, kind[-1])), as_dict(build(BASE, kind[0], kind[-1]))
+        assert alone["model"] == after["model"] and alone["data"]["source"] == after["data"]["source"]
 
 
 @pytest.mark.parametrize(
@@ -125,6 +139,8 @@ def test_an_unknown_key_is_refused_at_any_depth(tmp_path: Path, old: str, new: s
 def test_a_key_that_was_dropped_or_changed_would_be_noticed() -> None:
     assert list(missing({"a": {"b": 1}, "c": [2]}, {"a": {"b": 2}, "c": [2]})) == [".a.b: 1 became 2"]
     assert list(missing({"a": {"b": 1}}, {"a": {}})) == [".a.b"]
+    assert list(missing(["Dense"], [{"class_path": "x.Dense"}])) == []
+    assert list(missing(["Dense"], [{"class_path": "x.Sparse"}])) != []
 
 
 # --- Knobs --------------------------------------------------------------------------------------------------------
