@@ -1,26 +1,23 @@
-"""A sampling loop over the Hugging Face model itself.
+"""Sampling through transformers' own forward pass, which any causal language model has.
 
 Every prompt is read once and its keys and values are repeated for its group; rows that have finished leave the batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from rairl_lightning.errors import ConfigError, DataError
-from rairl_lightning.models import Policy, TraceCodec
-from rairl_lightning.models.modes import evaluating
-from rairl_lightning.rollouts.base import Sampler
-from rairl_lightning.types import Rollouts, TokenBatch
+from rairl_lightning.models import Policy
+from rairl_lightning.rollouts.stepwise import Decoding, StepwiseSampler
 
 
 @dataclass(frozen=True)
-class HFSampler(Sampler):
-    """Samples with the policy's own weights, in process.
+class HFSampler(StepwiseSampler):
+    """Samples through transformers' own forward pass.
 
     Attributes:
         max_new_tokens: longest completion, end of turn included.
@@ -30,87 +27,12 @@ class HFSampler(Sampler):
         compact_below: when the unfinished share of the rows falls below this, the others leave; 0 keeps them.
     """
 
-    max_new_tokens: int
-    temperature: float = 1.0
-    top_p: float = 1.0
-    max_rows: int | None = None
-    compact_below: float = 0.8
-
-    def __post_init__(self) -> None:
-        bounds = {
-            "max_new_tokens": (self.max_new_tokens >= 1, ">= 1"),
-            "temperature": (self.temperature >= 0, ">= 0"),
-            "top_p": (0 < self.top_p <= 1, "0 < top_p <= 1"),
-            "max_rows": (self.max_rows is None or self.max_rows >= 1, ">= 1 or null"),
-            "compact_below": (0 <= self.compact_below <= 1, "0 <= compact_below <= 1"),
-        }
-        for name, (holds, expected) in bounds.items():
-            if not holds:
-                raise ConfigError(f"{name} is out of range.", expected=expected, got=getattr(self, name))
-
-    def sample(
-        self,
-        policy: Policy,
-        prompts: Sequence[Sequence[int]],
-        group_size: int,
-        codec: TraceCodec,
-        generator: torch.Generator,
-        *,
-        temperature: float | None = None,
-    ) -> Rollouts:
-        """See :meth:`Sampler.sample`."""
-        if any(len(prompt) == 0 for prompt in prompts):
-            raise DataError("A prompt has no tokens.", remedy="encode prompts with the codec")
-        heat = self.temperature if temperature is None else temperature
-        drawn: list[tuple[list[int], Tensor]] = []
-        with evaluating(policy), torch.inference_mode():
-            for part, count in self._passes(prompts, group_size):
-                # All draws of a pass come first: they then depend neither on when rows finish nor on compaction.
-                shape = (self.max_new_tokens, len(part) * count)
-                uniforms = 1 - torch.rand(shape, generator=generator, device=generator.device)
-                drawn += self._decode(policy, part, count, codec, uniforms.to(policy.device), heat)
-        return _collect(prompts, drawn, group_size, codec, policy.device)
-
-    def _passes(
-        self, prompts: Sequence[Sequence[int]], group_size: int
-    ) -> Iterator[tuple[Sequence[Sequence[int]], int]]:
-        """Yield prompts and how many samples of each, in the order of the rows, at most ``max_rows`` at a time."""
-        limit = self.max_rows or max(1, len(prompts)) * group_size
-        together, share = max(1, limit // group_size), min(group_size, limit)
-        for first in range(0, len(prompts), together):
-            for done in range(0, group_size, share):
-                yield prompts[first : first + together], min(share, group_size - done)
-
-    def _decode(
-        self,
-        policy: Policy,
-        prompts: Sequence[Sequence[int]],
-        count: int,
-        codec: TraceCodec,
-        uniforms_TN: Tensor,
-        temperature: float,
-    ) -> list[tuple[list[int], Tensor]]:
-        batch = _Batch(policy, prompts, count, self.max_new_tokens, codec.pad_id)
-        ids_TN = torch.full(uniforms_TN.shape, codec.pad_id, device=policy.device)
-        logprobs_TN = torch.zeros(uniforms_TN.shape, device=policy.device)
-        alive = torch.ones(len(batch.rows), dtype=torch.bool, device=policy.device)
-        for step, uniforms_N in enumerate(uniforms_TN):
-            tokens, logprobs = draw(batch.logits, uniforms_N[batch.rows], temperature, self.top_p)
-            ids_TN[step, batch.rows] = tokens
-            logprobs_TN[step, batch.rows] = logprobs
-            alive &= tokens != codec.eos_id
-            remaining = int(alive.sum())
-            if remaining == 0 or step + 1 == self.max_new_tokens:
-                break
-            if remaining < self.compact_below * len(alive):
-                kept = alive.nonzero().squeeze(1)
-                batch.keep(kept)
-                tokens, alive = tokens[kept], alive[kept]
-            batch.append(tokens)
-        return _cut(ids_TN.T, logprobs_TN.T, step + 1, codec.eos_id)
+    def decoding(self, policy: Policy, pad_id: int) -> Callable[[Sequence[Sequence[int]], int], Decoding]:
+        """See :class:`StepwiseSampler`."""
+        return lambda prompts, count: RepeatedCache(policy, prompts, count, self.max_new_tokens, pad_id)
 
 
-class _Batch:
+class RepeatedCache:
     """The rows still being decoded, with their keys and values."""
 
     def __init__(self, policy: Policy, prompts: Sequence[Sequence[int]], count: int, room: int, pad_id: int) -> None:
@@ -146,64 +68,3 @@ class _Batch:
             input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=self.cache, use_cache=True
         ).last_hidden_state
         return self.head(hidden[:, -1]).float()
-
-
-def draw(logits_NV: Tensor, uniforms_N: Tensor, temperature: float, top_p: float = 1.0) -> tuple[Tensor, Tensor]:
-    """Draw one token a row by inverting the cumulative distribution ``softmax(z / τ)``.
-
-    Args:
-        logits_NV: ``[N, V]`` float32.
-        uniforms_N: ``[N]`` in (0, 1].
-        temperature: τ ≥ 0; 0 takes the largest logit.
-        top_p: nucleus.
-
-    Returns:
-        Tokens ``[N]`` and their log-probabilities ``[N]`` under the distribution drawn from (τ = 1 if greedy).
-    """
-    if temperature == 0:
-        largest = logits_NV.max(dim=-1)
-        return largest.indices, largest.values - logits_NV.logsumexp(dim=-1)
-    scaled_NV = logits_NV if temperature == 1 else logits_NV / temperature
-    if top_p < 1:
-        scaled_NV = _nucleus(scaled_NV, top_p)
-    logprobs_NV = scaled_NV - scaled_NV.logsumexp(dim=-1, keepdim=True)
-    cumulative_NV = logprobs_NV.exp().cumsum_(dim=-1)
-    # Scaled by the rounded total, a uniform in (0, 1] always lands on a token that has probability.
-    tokens_N1 = torch.searchsorted(cumulative_NV, uniforms_N[:, None] * cumulative_NV[:, -1:])
-    return tokens_N1.squeeze(1), logprobs_NV.gather(1, tokens_N1).squeeze(1)
-
-
-def _nucleus(scaled_NV: Tensor, top_p: float) -> Tensor:
-    """Keep the smallest set of most probable tokens that reaches ``top_p``."""
-    ordered = scaled_NV.sort(dim=-1, descending=True)
-    probabilities = ordered.values.softmax(dim=-1)
-    beyond = probabilities.cumsum(dim=-1) - probabilities >= top_p
-    return scaled_NV.masked_fill(beyond.scatter(1, ordered.indices, beyond), -torch.inf)
-
-
-def _cut(ids_NT: Tensor, logprobs_NT: Tensor, steps: int, eos_id: int) -> list[tuple[list[int], Tensor]]:
-    """End each row after its first end of turn."""
-    ids_NT, logprobs_NT = ids_NT[:, :steps].cpu(), logprobs_NT[:, :steps].cpu()
-    stopped = ids_NT == eos_id
-    lengths = torch.where(stopped.any(dim=1), stopped.long().argmax(dim=1) + 1, steps).tolist()
-    return [(ids_NT[n, :length].tolist(), logprobs_NT[n, :length]) for n, length in enumerate(lengths)]
-
-
-def _collect(
-    prompts: Sequence[Sequence[int]],
-    drawn: Sequence[tuple[list[int], Tensor]],
-    group_size: int,
-    codec: TraceCodec,
-    device: torch.device,
-) -> Rollouts:
-    traces, texts = [], []
-    for row, (ids, _) in enumerate(drawn):
-        trace, text = codec.trace(prompts[row // group_size], ids)
-        traces.append(trace)
-        texts.append(text)
-    tokens = TokenBatch.from_traces(traces, codec.pad_id)
-    logprobs_NT = torch.zeros(tokens.input_ids.shape)
-    if drawn:
-        logprobs_NT[tokens.completion_mask] = torch.cat([values for _, values in drawn])
-    finished = torch.tensor([ids[-1] == codec.eos_id for ids, _ in drawn], dtype=torch.bool)
-    return Rollouts(tokens.to(device), logprobs_NT.to(device), finished.to(device), tuple(texts), group_size)

@@ -1,17 +1,31 @@
 from collections import Counter
+from functools import partial
 
 import pytest
 import torch
 
 from rairl_lightning.errors import ConfigError, DataError
-from rairl_lightning.rollouts import HFSampler
-from rairl_lightning.rollouts.hf import draw
+from rairl_lightning.rollouts import HFSampler, InPlace, SharedPrefixSampler
+from rairl_lightning.rollouts.drawing import draw
+
+KINDS = {
+    "hf": HFSampler,
+    "packed": SharedPrefixSampler,
+    "in-place": partial(SharedPrefixSampler, weights=InPlace()),
+}
+
+
+make = HFSampler
+
+
+@pytest.fixture(params=KINDS, autouse=True)
+def sampler(request, monkeypatch):
+    """Every test here holds for every sampler of ours."""
+    monkeypatch.setitem(globals(), "make", KINDS[request.param])
 
 
 def sample(pair, prompts, group=4, seed=0, new=12, **settings):
-    return HFSampler(new, **settings).sample(
-        pair.policy, prompts, group, pair.codec, torch.Generator().manual_seed(seed)
-    )
+    return make(new, **settings).sample(pair.policy, prompts, group, pair.codec, torch.Generator().manual_seed(seed))
 
 
 def same(a, b):
@@ -77,7 +91,7 @@ def test_dropping_finished_rows_changes_no_token(pair, prompts):
 
 @pytest.mark.parametrize("max_rows", [1, 3, 4, 8, 100])
 def test_passes_cover_every_row_in_order(pair, prompts, max_rows):
-    passes = list(HFSampler(1, max_rows=max_rows)._passes(prompts, 4))
+    passes = list(make(1, max_rows=max_rows)._passes(prompts, 4))
     assert all(len(part) * count <= max_rows for part, count in passes)
     assert [p for part, count in passes for p in part for _ in range(count)] == [p for p in prompts for _ in range(4)]
     greedy = sample(pair, prompts, temperature=0, max_rows=max_rows)
@@ -104,7 +118,7 @@ def test_activation_checkpointing_rests_while_sampling(pair, prompts):
 
 
 def test_temperature_may_be_overridden(pair, prompts):
-    sampler, generator = HFSampler(6, temperature=1.0), torch.Generator()
+    sampler, generator = make(6, temperature=1.0), torch.Generator()
     greedy = sampler.sample(pair.policy, prompts, 2, pair.codec, generator, temperature=0.0)
     assert same(greedy, sample(pair, prompts, group=2, new=6, temperature=0))
 
@@ -121,7 +135,7 @@ def test_an_empty_prompt_is_refused(pair):
 @pytest.mark.parametrize("setting", [{"temperature": -1.0}, {"top_p": 0.0}, {"max_rows": 0}, {"compact_below": 2.0}])
 def test_settings_out_of_range_are_named(setting):
     with pytest.raises(ConfigError, match=next(iter(setting))):
-        HFSampler(4, **setting)
+        make(4, **setting)
 
 
 LOGITS = torch.tensor([2.0, -1.0, 0.5, 0.0, -30.0, 1.0])
@@ -161,3 +175,11 @@ def test_the_ends_of_the_uniform_land_on_tokens_that_have_probability(uniform):
     logits = torch.tensor([[-torch.inf, 0.0, 1.0, -torch.inf]])
     token, logprob = draw(logits, torch.tensor([uniform]), 1.0)
     assert token.item() in (1, 2) and logprob.isfinite().all()
+
+
+def test_both_samplers_draw_the_same_tokens(pair, prompts):
+    by_kind = [
+        kind(24).sample(pair.policy, prompts, 4, pair.codec, torch.Generator().manual_seed(3))
+        for kind in KINDS.values()
+    ]
+    assert all(same(by_kind[0], other) for other in by_kind[1:])

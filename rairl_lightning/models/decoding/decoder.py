@@ -1,0 +1,204 @@
+"""The forward pass of a Llama-shaped model, in as few operations as it takes."""
+
+from __future__ import annotations
+
+import warnings
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from rairl_lightning.models.decoding.weights import HeldWeights, InPlace, Linear
+from rairl_lightning.models.policy import Policy
+
+SHAPES = ("llama", "mistral", "qwen2", "qwen3")
+# Largest difference of logits between this pass and transformers', over the largest logit.
+TOLERANCES = {torch.float32: 1e-3, torch.bfloat16: 5e-2, torch.float16: 1e-2}
+_checked: weakref.WeakKeyDictionary[nn.Module, bool] = weakref.WeakKeyDictionary()
+
+Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+"""Layer, queries ``[N, heads, size]``, keys and values ``[N, kv heads, size]`` to ``[N, heads · size]``."""
+
+
+@dataclass(frozen=True)
+class Norm:
+    """Root-mean-square normalisation, as Llama computes it."""
+
+    weight: Tensor
+    eps: float
+
+    @classmethod
+    def of(cls, module: Any) -> Norm:
+        """Read a module."""
+        return cls(module.weight, module.variance_epsilon)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Over the last dimension, in float32."""
+        wide = x.float()
+        # Fewer and cheaper operations than F.rms_norm, which is not fused on a CPU.
+        length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
+        scale = length.square_().div_(x.shape[-1]).add_(self.eps).rsqrt_()
+        return (wide * scale).to(x.dtype) * self.weight
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One block."""
+
+    before_attention: Norm
+    qkv: Linear
+    query_norm: Norm | None
+    key_norm: Norm | None
+    out: Linear
+    before_mlp: Norm
+    gate_up: Linear
+    down: Linear
+
+
+class LeanDecoder:
+    """A model's weights as they are held for one call of the sampler.
+
+    Args:
+        model: of a known shape, see :func:`lean_decoder`.
+        weights: how they are held.
+    """
+
+    def __init__(self, model: PreTrainedModel, weights: HeldWeights) -> None:
+        decoder, config = model.get_decoder(), model.config
+        self.heads, self.groups = config.num_attention_heads, config.num_key_value_heads
+        self.size = getattr(config, "head_dim", None) or config.hidden_size // self.heads
+        self.scale = self.size**-0.5
+        self.embed, self.rotary, self.norm = decoder.embed_tokens, decoder.rotary_emb, Norm.of(decoder.norm)
+        head = model.get_output_embeddings()
+        blocks = [linear for block in decoder.layers for linear in _linears(block)]
+        self.weights = weights if weights.suits([*blocks, head]) else InPlace()
+        self.head = self.weights.hold([head])
+        self.layers = [self._layer(block) for block in decoder.layers]
+
+    def _layer(self, block: Any) -> Layer:
+        attention, mlp, hold = block.self_attn, block.mlp, self.weights.hold
+        return Layer(
+            Norm.of(block.input_layernorm),
+            hold([attention.q_proj, attention.k_proj, attention.v_proj]),
+            Norm.of(attention.q_norm) if hasattr(attention, "q_norm") else None,
+            Norm.of(attention.k_norm) if hasattr(attention, "k_norm") else None,
+            hold([attention.o_proj]),
+            Norm.of(block.post_attention_layernorm),
+            hold([mlp.gate_proj, mlp.up_proj]),
+            hold([mlp.down_proj]),
+        )
+
+    def hidden(self, ids_N: Tensor, positions_N: Tensor, attend: Attend) -> Tensor:
+        """Hidden states after the last block, not yet normalised.
+
+        Args:
+            ids_N: ``[N]`` tokens.
+            positions_N: ``[N]``.
+            attend: attention of layer ``i``; it knows which tokens each may read.
+
+        Returns:
+            ``[N, H]``.
+        """
+        x = self.embed(ids_N)
+        cos, sin = (part[0, :, None] for part in self.rotary(x, positions_N[None]))
+        # rotate_half(x) · sin = roll(x) · sin with the first half's sign turned.
+        sin = torch.cat([-sin[..., : self.size // 2], sin[..., self.size // 2 :]], dim=-1)
+        rotated, all_heads = self.heads + self.groups, self.heads + 2 * self.groups
+        for number, layer in enumerate(self.layers):
+            heads = layer.qkv(layer.before_attention(x)).view(len(x), all_heads, self.size)
+            queries_keys = heads[:, :rotated]
+            if layer.query_norm is not None and layer.key_norm is not None:
+                parts = layer.query_norm(heads[:, : self.heads]), layer.key_norm(heads[:, self.heads : rotated])
+                queries_keys = torch.cat(parts, dim=1)
+            half = queries_keys.roll(self.size // 2, dims=-1)
+            queries_keys = torch.addcmul(queries_keys * cos, half, sin).to(heads.dtype)
+            attended = attend(number, queries_keys[:, : self.heads], queries_keys[:, self.heads :], heads[:, rotated:])
+            x = x + layer.out(attended)
+            gate, up = layer.gate_up(layer.before_mlp(x)).chunk(2, dim=-1)
+            x = x + layer.down(F.silu(gate) * up)
+        return x
+
+    def logits(self, hidden_NH: Tensor) -> Tensor:
+        """``[N, V]`` float32."""
+        return self.head(self.norm(hidden_NH)).float()
+
+    def read(self, ids_BT: Tensor, keep: Callable[[int, Tensor, Tensor], None] | None = None) -> Tensor:
+        """Read whole sequences from their start, padded on the right.
+
+        Args:
+            ids_BT: ``[B, T]``.
+            keep: given each layer's keys and values, ``[B, kv heads, T, size]``.
+
+        Returns:
+            ``[B, T, H]``; what stands on padding means nothing.
+        """
+        rows, width = ids_BT.shape
+
+        def attend(layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+            q, k, v = (part.unflatten(0, (rows, width)).transpose(1, 2) for part in (queries, keys, values))
+            if keep is not None:
+                keep(layer, k.contiguous(), v.contiguous())
+            shared = self.heads // self.groups
+            k, v = (part.repeat_interleave(shared, dim=1) if shared > 1 else part for part in (k, v))
+            # What stands before padding never reads it.
+            found = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self.scale)
+            return found.transpose(1, 2).reshape(rows * width, self.heads * self.size)
+
+        positions = torch.arange(width, device=ids_BT.device).repeat(rows)
+        return self.hidden(ids_BT.flatten(), positions, attend).view(rows, width, -1)
+
+
+def lean_decoder(policy: Policy, weights: HeldWeights) -> LeanDecoder | None:
+    """The policy's weights held for decoding; None for a model of another shape, or one that computes something else.
+
+    Once for each model its logits are compared with transformers'.
+
+    Args:
+        policy: in evaluation mode.
+        weights: how to hold them.
+    """
+    model = policy.causal_lm
+    if not _known(model):
+        return None
+    if model not in _checked:
+        _checked[model] = _agrees(model)
+        if not _checked[model]:
+            warnings.warn(
+                f"{type(model).__name__} looks like a Llama and computes something else; transformers decodes it.",
+                stacklevel=2,
+            )
+    return LeanDecoder(model, weights) if _checked[model] else None
+
+
+def _known(model: PreTrainedModel) -> bool:
+    config = model.config
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    windowed = config.model_type == "mistral" and getattr(config, "sliding_window", None) is not None
+    usual = getattr(config, "hidden_act", None) == "silu" and kinds == {"full_attention"} and not windowed
+    return config.model_type in SHAPES and usual and all(_linears(block) for block in model.get_decoder().layers)
+
+
+def _linears(block: Any) -> list[nn.Module]:
+    """The seven matrices of a block; empty where one is missing."""
+    names = ("q_proj", "k_proj", "v_proj", "o_proj"), ("gate_proj", "up_proj", "down_proj")
+    owners = getattr(block, "self_attn", None), getattr(block, "mlp", None)
+    found = [getattr(owner, name, None) for owner, group in zip(owners, names, strict=True) for name in group]
+    return [linear for linear in found if linear is not None] if None not in found else []
+
+
+def _agrees(model: PreTrainedModel) -> bool:
+    lean = LeanDecoder(model, InPlace())
+    count = min(7, model.config.vocab_size - 1)
+    ids = torch.arange(1, count + 1, device=model.device)[None].repeat(2, 1)
+    ids[1] = ids[1].flip(0)
+    ours, theirs = lean.logits(lean.read(ids).flatten(0, 1)), model(input_ids=ids, use_cache=False).logits.float()
+    tolerance = TOLERANCES.get(model.dtype, 0.0)
+    if torch.is_autocast_enabled(model.device.type):
+        tolerance = max(tolerance, TOLERANCES[torch.bfloat16])
+    difference = (ours.view_as(theirs) - theirs).abs().max()
+    return bool(difference <= tolerance * theirs.abs().max())

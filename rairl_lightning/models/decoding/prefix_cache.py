@@ -1,0 +1,117 @@
+"""Keys and values of prompts, once for all samples of a prompt, and of what each row has written since."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rairl_lightning.models.kernels.attention import attention_with_weight, joined
+
+BLOCK = 64
+
+
+class Rows:
+    """Which prompt each row continues, and where it lies when the rows of a prompt are put side by side.
+
+    Args:
+        prompts_N: ``[N]`` int64, prompt of each row, ascending.
+        prompts: how many there are.
+    """
+
+    def __init__(self, prompts_N: Tensor, prompts: int) -> None:
+        self.prompts_N, self.count = prompts_N, prompts
+        counts_P = torch.bincount(prompts_N, minlength=prompts)
+        self.room = int(counts_P.max())
+        first_P = counts_P.cumsum(0) - counts_P
+        place_N = torch.arange(len(prompts_N), device=prompts_N.device) - first_P[prompts_N]
+        self.slots_N = prompts_N * self.room + place_N
+        self.even = len(prompts_N) == prompts * self.room
+
+    def gathered(self, values_NF: Tensor) -> Tensor:
+        """``[N, …]`` to ``[P, room, …]``, 0 where a prompt has fewer rows."""
+        if not self.even:
+            whole = values_NF.new_zeros(self.count * self.room, *values_NF.shape[1:])
+            values_NF = whole.index_copy_(0, self.slots_N, values_NF)
+        return values_NF.unflatten(0, (self.count, self.room))
+
+    def scattered(self, values_PS: Tensor) -> Tensor:
+        """The inverse of :meth:`gathered`."""
+        values = values_PS.flatten(0, 1)
+        return values if self.even else values.index_select(0, self.slots_N)
+
+
+class PrefixCache:
+    """Keys and values of one layer.
+
+    Args:
+        keys_PKTD: ``[P, kv heads, T, size]`` of the prompts, padded on the right.
+        values_PKTD: likewise.
+    """
+
+    def __init__(self, keys_PKTD: Tensor, values_PKTD: Tensor) -> None:
+        self.keys, self.values = keys_PKTD, values_PKTD
+        self.own: tuple[Tensor, Tensor] | None = None
+
+    def append(self, keys_NKD: Tensor, values_NKD: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """Write the tokens of this step and return all own keys and values, ``[N, kv heads, step + 1, size]``."""
+        if self.own is None or self.own[0].shape[2] == step:
+            self.own = tuple(self._grown(which, new) for which, new in enumerate((keys_NKD, values_NKD)))  # type: ignore[assignment]
+        assert self.own is not None
+        for room, new in zip(self.own, (keys_NKD, values_NKD), strict=True):
+            room[:, :, step] = new
+        return self.own[0][:, :, : step + 1], self.own[1][:, :, : step + 1]
+
+    def _grown(self, which: int, new_NKD: Tensor) -> Tensor:
+        rows, heads, size = new_NKD.shape
+        before = self.own[which] if self.own is not None else new_NKD.new_empty(rows, heads, 0, size)
+        return torch.cat([before, new_NKD.new_empty(rows, heads, BLOCK, size)], dim=2)
+
+    def keep(self, rows: Tensor, prompts: Tensor | None) -> None:
+        """Drop all rows and prompts but these; None keeps all prompts."""
+        if self.own is not None:
+            self.own = self.own[0].index_select(0, rows), self.own[1].index_select(0, rows)
+        if prompts is not None:
+            self.keys, self.values = self.keys.index_select(0, prompts), self.values.index_select(0, prompts)
+
+    def attend(self, query_NHD: Tensor, keys_NKD: Tensor, values_NKD: Tensor, context: Context) -> Tensor:
+        """Attention of one new token a row over its prompt and its own tokens, this one included.
+
+        ``softmax([q·K_prompt | q·K_own] · scale) [V_prompt; V_own]``; the prompt's keys are read once for all its rows.
+
+        Args:
+            query_NHD: ``[N, heads, size]``, rotated.
+            keys_NKD: ``[N, kv heads, size]``, rotated.
+            values_NKD: likewise.
+            context: where rows, prompts and padding are.
+
+        Returns:
+            ``[N, heads · size]``.
+        """
+        own_keys, own_values = self.append(keys_NKD, values_NKD, context.step)
+        count, heads, size = query_NHD.shape
+        groups = own_keys.shape[1]
+        query_NKRD = query_NHD.view(count, groups, heads // groups, size)
+        own = attention_with_weight(query_NKRD, own_keys, own_values, None, context.scale)
+        # [P, kv heads, S·R, D]: all rows of a prompt read its keys together.
+        together = context.rows.gathered(query_NKRD).transpose(1, 2)
+        prompt = attention_with_weight(together.flatten(2, 3), self.keys, self.values, context.bias_P11T, context.scale)
+        shape = (*together.shape[:4], -1)
+        rows = (context.rows.scattered(part.view(shape).transpose(1, 2)) for part in prompt)
+        return joined((next(rows), next(rows)), own).reshape(count, heads * size)
+
+
+class Context:
+    """What all layers share in one step.
+
+    Args:
+        rows: of the batch.
+        lengths_P: ``[P]`` real tokens of each prompt.
+        width: of the padded prompts.
+        scale: of queries.
+    """
+
+    def __init__(self, rows: Rows, lengths_P: Tensor, width: int, scale: float) -> None:
+        self.rows, self.scale, self.step = rows, scale, 0
+        padding_PT = torch.arange(width, device=lengths_P.device) >= lengths_P[:, None]
+        bias_PT = torch.zeros(padding_PT.shape, device=padding_PT.device).masked_fill_(padding_PT, -torch.inf)
+        self.bias_P11T = bias_PT[:, None, None, :] if bool(padding_PT.any()) else None

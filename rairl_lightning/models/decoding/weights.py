@@ -1,0 +1,152 @@
+"""How the weights are held while tokens are drawn: as they are, or as a copy that is read faster.
+
+A copy has the adapters merged in, is made at the start of a call of the sampler and dropped at its end: it is never
+stale, and it is gone before the activations of an update need the memory.
+"""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from peft.tuners.lora import LoraLayer
+from torch import Tensor, nn
+
+from rairl_lightning.errors import ConfigError
+from rairl_lightning.models.kernels import onednn
+
+Linear = Callable[[Tensor], Tensor]
+GIB = 2**30
+
+
+class HeldWeights(ABC):
+    """A way to hold the weights while decoding."""
+
+    @abstractmethod
+    def suits(self, linears: Sequence[nn.Module]) -> bool:
+        """Whether this way is open for these layers, all of a model's; if not, they are used as they are."""
+
+    @abstractmethod
+    def hold(self, linears: Sequence[nn.Module]) -> Linear:
+        """One function for layers that read the same input; it returns their outputs side by side.
+
+        Args:
+            linears: linear layers, with or without adapters.
+
+        Returns:
+            ``[N, in]`` to ``[N, Σ out]``.
+        """
+
+
+@dataclass(frozen=True)
+class InPlace(HeldWeights):
+    """The layers themselves, adapters beside the frozen weights: no copy at all."""
+
+    def suits(self, linears: Sequence[nn.Module]) -> bool:
+        """Always."""
+        return True
+
+    def hold(self, linears: Sequence[nn.Module]) -> Linear:
+        """See :class:`HeldWeights`."""
+        if len(linears) == 1:
+            return linears[0]
+        return lambda x: torch.cat([linear(x) for linear in linears], dim=-1)
+
+
+@dataclass(frozen=True)
+class _Copy(HeldWeights):
+    """Shared by the ways that copy.
+
+    Attributes:
+        max_gib: most memory that the merged weights may take, in GiB of float32; larger models are decoded in place.
+    """
+
+    max_gib: float = 4.0
+
+    def __post_init__(self) -> None:
+        if self.max_gib <= 0:
+            raise ConfigError("There is no room for a copy.", expected="max_gib > 0", got=self.max_gib)
+
+    def suits(self, linears: Sequence[Any]) -> bool:
+        """On a CPU in float32, where every layer can be merged and the copy is small enough."""
+        if not all(mergeable(linear) for linear in linears):
+            return False
+        size = 4 * sum(linear.in_features * linear.out_features for linear in linears)
+        return size <= self.max_gib * GIB and onednn.suits(torch.empty(0))
+
+
+@dataclass(frozen=True)
+class Packed(_Copy):
+    """Adapters merged, layers that read the same input side by side, in oneDNN's packed layout; float32 throughout.
+
+    Attributes:
+        max_gib: most memory that the merged weights may take, in GiB of float32; larger models are decoded in place.
+    """
+
+    def hold(self, linears: Sequence[nn.Module]) -> Linear:
+        """See :class:`HeldWeights`."""
+        return onednn.PackedLinear(*_side_by_side(linears))
+
+
+@dataclass(frozen=True)
+class DynamicInt8(_Copy):
+    """Adapters merged, weights rounded to 8 bits for each output, inputs rounded on the way: fast, and not the policy.
+
+    The sampler's log-probabilities are those of the rounded model, which the tokens are drawn from; train with a
+    ``sampler_correction``, and watch the logged gap.
+
+    Attributes:
+        max_gib: most memory that the merged weights may take, in GiB of float32; larger models are decoded in place.
+    """
+
+    def hold(self, linears: Sequence[nn.Module]) -> Linear:
+        """See :class:`HeldWeights`."""
+        weight, bias = _side_by_side(linears)
+        scales = weight.abs().amax(dim=1).clamp(min=1e-12) / 127
+        zeros = torch.zeros_like(scales, dtype=torch.int64)
+        with warnings.catch_warnings():
+            # torch will drop these tensors; its replacement has no counterpart of linear_dynamic for a CPU yet.
+            warnings.filterwarnings("ignore", message="torch.quantize_per_tensor", category=UserWarning)
+            rounded = torch.quantize_per_channel(weight, scales, zeros, 0, torch.qint8)
+        packed = torch.ops.quantized.linear_prepack(rounded, bias)
+        return lambda x: torch.ops.quantized.linear_dynamic(x, packed, False)
+
+
+def mergeable(linear: Any) -> bool:
+    """Whether one dense float32 matrix on a CPU can stand for the layer."""
+    base = linear.get_base_layer() if isinstance(linear, LoraLayer) else linear
+    quantised = getattr(base.weight, "quant_state", None) is not None
+    plain = type(base) is nn.Linear and base.weight.dtype == torch.float32
+    if base.weight.device.type != "cpu" or not (plain or quantised):
+        return False
+    # DoRA and other variants are more than a sum.
+    return not isinstance(linear, LoraLayer) or not (linear.merged or getattr(linear, "lora_variant", None))
+
+
+def merged(linear: Any) -> tuple[Tensor, Tensor | None]:
+    """Weight ``[out, in]`` with the active adapters added, and bias; float32. May be the layer's own tensors."""
+    base = linear.get_base_layer() if isinstance(linear, LoraLayer) else linear
+    weight = base.weight
+    if (state := getattr(weight, "quant_state", None)) is not None:
+        from bitsandbytes.functional import dequantize_4bit
+
+        weight = dequantize_4bit(weight.data, state)
+    weight = weight.detach().float()
+    if isinstance(linear, LoraLayer) and not linear.disable_adapters:
+        for adapter in linear.active_adapters:
+            if adapter in linear.lora_A:
+                weight = weight + linear.get_delta_weight(adapter)
+    return weight, base.bias
+
+
+def _side_by_side(linears: Sequence[nn.Module]) -> tuple[Tensor, Tensor | None]:
+    parts = [merged(linear) for linear in linears]
+    biases = [bias for _, bias in parts]
+    if all(bias is None for bias in biases):
+        return torch.cat([weight for weight, _ in parts]), None
+    filled = [w.new_zeros(len(w)) if bias is None else bias.detach().float() for w, bias in parts]
+    return torch.cat([weight for weight, _ in parts]), torch.cat(filled)

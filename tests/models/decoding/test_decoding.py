@@ -1,0 +1,211 @@
+"""The lean pass against transformers' own, for every shape it takes; and that it leaves alone what it does not."""
+
+from __future__ import annotations
+
+import gc
+import warnings
+import weakref
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import (
+    GemmaConfig,
+    GemmaForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+from rairl_lightning.errors import ConfigError
+from rairl_lightning.models import Policy
+from rairl_lightning.models.decoding import DynamicInt8, InPlace, Packed, Session, lean_decoder
+from rairl_lightning.models.kernels import onednn
+
+SIZES = {
+    "vocab_size": 61,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+}
+SCALED = {"rope_type": "llama3", "rope_theta": 1e4, "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+SCALED |= {"original_max_position_embeddings": 32}
+MODELS = {
+    "llama": lambda: LlamaForCausalLM(LlamaConfig(**SIZES)),
+    "llama-tied-mha": lambda: LlamaForCausalLM(
+        LlamaConfig(**SIZES | {"num_key_value_heads": 4}, tie_word_embeddings=True)
+    ),
+    "llama-biases-scaled-rope": lambda: LlamaForCausalLM(
+        LlamaConfig(**SIZES, attention_bias=True, mlp_bias=True, rope_parameters=SCALED)
+    ),
+    "llama-wide-heads": lambda: LlamaForCausalLM(LlamaConfig(**SIZES, head_dim=16)),
+    "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**SIZES)),
+    "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**SIZES, head_dim=16)),
+    "mistral": lambda: MistralForCausalLM(MistralConfig(**SIZES, sliding_window=None)),
+}
+WEIGHTS = {"packed": Packed(), "in-place": InPlace()}
+PROMPTS = [[5, 6, 7, 8, 9, 10, 11], [12], [13, 14, 15]]
+
+
+def policy_of(model: torch.nn.Module, lora: bool = True) -> Policy:
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn_like(parameter) * (0.3 if parameter.dim() > 1 else 1.0))
+    model.eval()
+    if lora:
+        model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=8, target_modules="all-linear"))
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if "lora_" in name:
+                    parameter.copy_(torch.randn_like(parameter) * 0.2)
+    return Policy(model.eval())
+
+
+def whole(policy: Policy, ids: list[int]) -> torch.Tensor:
+    return policy.causal_lm(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1]
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+@pytest.mark.parametrize("name", MODELS)
+@torch.inference_mode()
+def test_every_step_is_what_transformers_computes(name: str, weights: str) -> None:
+    """Prompts of different lengths, uneven groups after rows leave, and a prompt that no row is left of."""
+    policy = policy_of(MODELS[name]())
+    decoder = lean_decoder(policy, WEIGHTS[weights])
+    assert decoder is not None
+    session = Session(decoder, PROMPTS, 3, pad_id=0, device=policy.device)
+    written: dict[int, list[int]] = {row: list(PROMPTS[row // 3]) for row in range(9)}
+
+    def check() -> None:
+        expected = torch.stack([whole(policy, written[row]) for row in session.rows.tolist()])
+        scale = expected.abs().max()
+        torch.testing.assert_close(session.logits / scale, expected / scale, atol=2e-5, rtol=0)
+        with pytest.raises(AssertionError):  # the tolerance tells a neighbour's row
+            torch.testing.assert_close(session.logits.flip(0) / scale, expected / scale, atol=2e-5, rtol=0)
+
+    check()
+    for kept in (None, [0, 1, 2, 4, 6, 8], None, [1, 4, 5], [0, 2]):
+        if kept is not None:
+            session.keep(torch.tensor(kept))
+        tokens = torch.tensor([(7 * row + len(written[row])) % 61 for row in session.rows.tolist()])
+        for row, token in zip(session.rows.tolist(), tokens.tolist(), strict=True):
+            written[row].append(token)
+        session.append(tokens)
+        check()
+    assert session.rows.tolist() == [1, 8]
+
+
+@torch.inference_mode()
+def test_own_tokens_may_outgrow_a_block_of_the_cache() -> None:
+    policy = policy_of(MODELS["llama"]())
+    decoder = lean_decoder(policy, Packed())
+    assert decoder is not None
+    session, ids = Session(decoder, [[1, 2]], 1, 0, policy.device), [1, 2]
+    for step in range(70):
+        ids.append(step % 61)
+        session.append(torch.tensor([ids[-1]]))
+    torch.testing.assert_close(session.logits[0], whole(policy, ids), atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.skipif(not onednn.available(), reason="this torch has no oneDNN operators: nothing is packed")
+@torch.inference_mode()
+def test_a_copy_has_the_adapters_of_now_and_does_not_stay() -> None:
+    policy = policy_of(MODELS["qwen2"]())
+    ids = torch.tensor([PROMPTS[0]])
+
+    def logits() -> torch.Tensor:
+        decoder = lean_decoder(policy, Packed())
+        assert decoder is not None and isinstance(decoder.weights, Packed)
+        held.append(weakref.ref(decoder.layers[0].down))
+        return decoder.logits(decoder.read(ids)[0])
+
+    held: list[weakref.ref] = []
+    before = logits()
+    for parameter in policy.parameters():
+        if parameter.requires_grad:
+            parameter.add_(0.05)
+    after = logits()
+    expected = policy.causal_lm(input_ids=ids, use_cache=False).logits[0]
+    torch.testing.assert_close(after, expected, atol=1e-3, rtol=1e-3)
+    assert not torch.allclose(before, after, atol=1e-1)
+    gc.collect()
+    assert [one() for one in held] == [None, None]
+
+
+@torch.inference_mode()
+def test_adapters_switched_off_or_absent() -> None:
+    policy = policy_of(MODELS["llama"]())
+    ids = torch.tensor([PROMPTS[0]])
+    with policy.model.disable_adapter():
+        decoder = lean_decoder(policy, Packed())
+        assert decoder is not None
+        bare = policy.causal_lm(input_ids=ids, use_cache=False).logits[0]
+        torch.testing.assert_close(decoder.logits(decoder.read(ids)[0]), bare, atol=1e-3, rtol=1e-3)
+    assert lean_decoder(policy_of(MODELS["llama"](), lora=False), Packed()) is not None
+
+
+@pytest.mark.skipif(not onednn.available(), reason="this torch has no oneDNN operators: nothing is rounded")
+@torch.inference_mode()
+def test_eight_bits_are_near_and_not_equal() -> None:
+    policy = policy_of(MODELS["llama"]())
+    ids = torch.tensor([PROMPTS[0]])
+    rounded, exact = lean_decoder(policy, DynamicInt8()), lean_decoder(policy, InPlace())
+    assert rounded is not None and exact is not None and isinstance(rounded.weights, DynamicInt8)
+    ours, theirs = (one.logits(one.read(ids)[0]).log_softmax(-1) for one in (rounded, exact))
+    gap = (ours - theirs).abs().mean() / theirs.std()
+    assert 1e-4 < gap < 0.1
+
+
+def test_a_copy_that_would_be_too_large_is_not_made() -> None:
+    policy = policy_of(MODELS["llama"]())
+    with torch.inference_mode():
+        decoder = lean_decoder(policy, Packed(max_gib=1e-5))
+    assert decoder is not None and isinstance(decoder.weights, InPlace)
+    with pytest.raises(ConfigError):
+        Packed(max_gib=0.0)
+
+
+def test_merged_and_dora_layers_are_used_as_they_are() -> None:
+    dora = LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=8, target_modules="all-linear", use_dora=True)
+    policy = Policy(get_peft_model(MODELS["llama"](), dora).eval())
+    with torch.inference_mode():
+        decoder = lean_decoder(policy, Packed())
+    assert decoder is not None and isinstance(decoder.weights, InPlace)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda: GemmaForCausalLM(GemmaConfig(**SIZES, head_dim=8)),
+        lambda: MistralForCausalLM(MistralConfig(**SIZES, sliding_window=4)),
+        lambda: Qwen2ForCausalLM(Qwen2Config(**SIZES, use_sliding_window=True, sliding_window=4, max_window_layers=1)),
+        lambda: LlamaForCausalLM(LlamaConfig(**SIZES, hidden_act="gelu")),
+    ],
+    ids=["gemma", "mistral-window", "qwen2-window", "gelu"],
+)
+def test_models_of_another_shape_are_left_to_transformers(model) -> None:
+    policy = policy_of(model(), lora=False)
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("error")
+        assert lean_decoder(policy, Packed()) is None
+
+
+def test_a_model_that_only_looks_like_a_llama_is_found_out() -> None:
+    model = MODELS["llama"]()
+    policy = policy_of(model, lora=False)
+    layer = model.model.layers[1]
+    plain = layer.mlp.forward
+    layer.mlp.forward = lambda x: 1.1 * plain(x)
+    with torch.inference_mode():
+        with pytest.warns(UserWarning, match="computes something else"):
+            assert lean_decoder(policy, Packed()) is None
+        assert lean_decoder(policy, Packed()) is None  # and said once
