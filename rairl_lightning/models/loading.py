@@ -25,6 +25,7 @@ from transformers import (
 )
 
 from rairl_lightning.errors import ModelError
+from rairl_lightning.models.packing import pack_if_possible
 from rairl_lightning.models.specs import BackboneSpec
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -67,6 +68,7 @@ def load_backbone(spec: BackboneSpec, device: torch.device | str = "cpu") -> Pre
     _forget_dropout(model)
     _keep_autograd(model, device)
     _check_head(model)
+    pack_if_possible(model)
     return model
 
 

@@ -6,14 +6,16 @@ import copy
 from typing import Self
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel
 from torch import Tensor, nn
 from transformers import Cache, PreTrainedModel
 
 from rairl_lightning.functional.logprobs import TokenStatistics, gathered_logprobs
 from rairl_lightning.models.budget import map_rows
 from rairl_lightning.models.cache import growing_cache
+from rairl_lightning.models.kernels.lora import adapted
 from rairl_lightning.models.modes import evaluating
+from rairl_lightning.models.packing import packed_hidden_states, packs
 from rairl_lightning.types import TokenBatch
 
 
@@ -25,6 +27,8 @@ def hidden_states(decoder: nn.Module, tokens: TokenBatch, embeddings_NTH: Tensor
         tokens: N traces.
         embeddings_NTH: read in the place of the ids' own.
     """
+    if embeddings_NTH is None and len(tokens) and packs(decoder):
+        return packed_hidden_states(decoder, tokens)
     inputs = {"input_ids": tokens.input_ids} if embeddings_NTH is None else {"inputs_embeds": embeddings_NTH}
     return decoder(
         **inputs,
@@ -132,7 +136,7 @@ class Reference(Policy):
         if self._lora is not None and not self.anchored:
             devices = [self.device] if self.device.type == "cuda" else []
             with torch.random.fork_rng(devices=devices):  # the initial adapter is overwritten; its draws leave no trace
-                self.model = get_peft_model(self.model, copy.deepcopy(self._lora))
+                self.model = adapted(self.model, copy.deepcopy(self._lora))
             self.requires_grad_(False).eval()
         self.anchored = True
 

@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig
 from transformers import PreTrainedModel
 
 from rairl_lightning.errors import ModelError
 from rairl_lightning.models.codec import TraceCodec
 from rairl_lightning.models.discriminator import Discriminator
 from rairl_lightning.models.heads import HeadSpec, LinearHead
+from rairl_lightning.models.kernels.lora import adapted
 from rairl_lightning.models.loading import checkpoint_activations, fingerprint, load_backbone, load_tokenizer
 from rairl_lightning.models.pair import ModelPair, PairSpec
 from rairl_lightning.models.policy import Policy, Reference
@@ -118,7 +119,7 @@ def _assemble(
     if spec.activation_checkpointing:
         checkpoint_activations(*(model for model in (base, critic) if model is not None))
     discriminator = None if critic is None else _discriminator(spec, critic)
-    policy = Policy(get_peft_model(base, policy_config))
+    policy = Policy(adapted(base, policy_config))
     pair = ModelPair(policy, discriminator, reference, codec, adapters_only=True, base_fingerprint=base_fingerprint)
     assert_shared(pair.policy, pair.reference)
     return pair
@@ -126,7 +127,7 @@ def _assemble(
 
 def _discriminator(spec: SharedBase | TwoBackbones, critic: PreTrainedModel) -> Discriminator:
     return Discriminator(
-        get_peft_model(critic.get_decoder(), _lora_config(spec.discriminator_lora, "FEATURE_EXTRACTION")),
+        adapted(critic.get_decoder(), _lora_config(spec.discriminator_lora, "FEATURE_EXTRACTION")),
         spec.head.build(critic.config.hidden_size).to(critic.device),
         critic.get_output_embeddings() if spec.head.needs_lm_head else None,
     )

@@ -185,7 +185,8 @@ def test_peft_alone_loads_the_policy(tiny, helpers, tmp_path):
     pair.save_adapters(tmp_path)
     plain = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny), tmp_path / "policy").eval()
     ids = torch.tensor([[1, 5, 9]])
-    assert torch.equal(plain(input_ids=ids).logits, pair.policy.causal_lm(input_ids=ids).logits)
+    ours = pair.policy.causal_lm(input_ids=ids).logits  # whose fused layers round in another order
+    torch.testing.assert_close(plain(input_ids=ids).logits, ours, atol=1e-5, rtol=1e-5)
     assert not torch.equal(plain(input_ids=ids).logits, pair.reference.causal_lm(input_ids=ids).logits)
 
 

@@ -1,0 +1,85 @@
+"""A frozen linear layer and its adapter in one step, forward and backward, for float32 on a CPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import Linear as PeftLinear
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from rairl_lightning.models.kernels import onednn
+
+
+class _LinearWithAdapter(torch.autograd.Function):
+    """``y = x Wᵀ + b + s (x Aᵀ) Bᵀ`` with W and b frozen; keeps x and ``x Aᵀ`` for the backward pass.
+
+    ``∂x = ∂y W + s (∂y B) A``, ``∂A = s (∂y B)ᵀ x``, ``∂B = s ∂yᵀ (x Aᵀ)``. Twice differentiable.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, down: Tensor, up: Tensor, scale: float
+    ) -> Tensor:
+        ctx.scale, ctx.frozen = scale, weight
+        inner = onednn.linear(x, down)
+        ctx.save_for_backward(x, down, up, inner)
+        return onednn.linear(x, weight, bias).addmm_(inner, up.t(), alpha=scale)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = gradients
+        x, down, up, inner = ctx.saved_tensors
+        scale, weight, again = ctx.scale, ctx.frozen, torch.is_grad_enabled()
+        if again:  # a second derivative is wanted: it must see how the inner product came about
+            inner = x @ down.t()
+        to_inner = gradient @ up
+        to_x = None
+        if ctx.needs_input_grad[0] and again:
+            to_x = gradient @ weight + scale * (to_inner @ down)
+        elif ctx.needs_input_grad[0]:
+            to_x = onednn.linear(gradient, weight.t()).addmm_(to_inner, down, alpha=scale)
+        return to_x, None, None, scale * (to_inner.t() @ x), scale * (gradient.t() @ inner), None
+
+
+class FusedLoRALinear(PeftLinear):
+    """PEFT's layer, one step where it is the plain case: one active adapter, no dropout, float32 on a CPU.
+
+    Only its class is swapped: parameters, names, saving and merging stay PEFT's.
+    """
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """As PEFT's."""
+        adapter = self._only_adapter()
+        if args or kwargs or adapter is None or not onednn.suits(x, self.lora_A[adapter].weight):
+            return super().forward(x, *args, **kwargs)
+        base, rows = self.base_layer, x.reshape(-1, x.shape[-1])
+        down, up = self.lora_A[adapter].weight, self.lora_B[adapter].weight
+        found = _LinearWithAdapter.apply(rows, base.weight, base.bias, down, up, self.scaling[adapter])
+        return found.view(*x.shape[:-1], found.shape[-1])
+
+    def _only_adapter(self) -> str | None:
+        """The adapter in use, if the plain formula holds for it."""
+        if self.disable_adapters or self.merged or len(self.active_adapters) != 1:
+            return None
+        (adapter,) = self.active_adapters
+        plain = (
+            adapter in self.lora_A
+            and adapter not in self.lora_variant
+            and self.lora_A[adapter].bias is None
+            and self.lora_B[adapter].bias is None
+            and not (self.training and getattr(self.lora_dropout[adapter], "p", 0.0))
+            and not any(own is not None and own.requires_grad for own in (self.base_layer.weight, self.base_layer.bias))
+        )
+        return adapter if plain else None
+
+
+def adapted(model: PreTrainedModel, config: LoraConfig) -> PeftModel:
+    """PEFT's wrapper around a model with adapters put in, whose plain layers compute in one step where they can."""
+    wrapped = get_peft_model(model, config)
+    for module in wrapped.modules():
+        if type(module) is PeftLinear and type(module.base_layer) is nn.Linear and not module.fan_in_fan_out:
+            module.__class__ = FusedLoRALinear
+    return wrapped

@@ -1,0 +1,292 @@
+"""Traces as one row of their real tokens: no padding, and a prompt once for all its traces.
+
+Everything but attention works on single tokens, so it runs on the row; attention is computed on padded blocks. What a
+trace gives does not change: a prompt's hidden states do not depend on what follows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from rairl_lightning.types import TokenBatch
+
+NAME = "rairl_packed"
+"""Of the attention, for transformers: scaled dot products, on a packed row if there is one."""
+WORTH_SHARING = 0.9  # of the tokens without sharing; above it, one attention for each trace is simpler and faster
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some tokens of the packed row as rows padded on the right.
+
+    Attributes:
+        places_RL: ``[R, L]`` place in the packed row; any at padding.
+        slots_S: ``[S]`` where each of the block's S tokens lies in the flattened block.
+        tokens_S: ``[S]`` its place in the packed row; None where the block holds the whole row in order.
+    """
+
+    places_RL: Tensor
+    slots_S: Tensor
+    tokens_S: Tensor | None = None
+
+    def unpack(self, x_HMD: Tensor) -> Tensor:
+        """``[heads, M, size]`` of the packed row to ``[R, heads, L, size]``."""
+        return _Unpack.apply(x_HMD.transpose(0, 1), self.places_RL, self.slots_S, self.tokens_S).transpose(1, 2)
+
+    def pack(self, x_RHLD: Tensor) -> Tensor:
+        """``[R, heads, L, size]`` to the block's tokens, ``[S, heads, size]``."""
+        return _Pack.apply(x_RHLD.transpose(1, 2), self.slots_S)
+
+
+@dataclass(frozen=True)
+class Packing:
+    """A batch of traces as one row.
+
+    Attributes:
+        ids_M: ``[M]`` the tokens.
+        positions_M: ``[M]`` in their trace.
+        places_NT: ``[N, T]`` place of each token of the batch; any at padding.
+        prompts: the prompts, or all traces whole where none shares its prompt.
+        completions: of the N traces, in their order; None where the traces are whole.
+        prompt_of_N: ``[N]`` row of ``prompts``; None likewise.
+        mask_N1LK: ``[N, 1, L, Tp + L]`` bool, which keys a completion token reads: its prompt and what it wrote.
+    """
+
+    ids_M: Tensor
+    positions_M: Tensor
+    places_NT: Tensor
+    prompts: Block
+    completions: Block | None = None
+    prompt_of_N: Tensor | None = None
+    mask_N1LK: Tensor | None = None
+
+    @classmethod
+    def of(cls, tokens: TokenBatch) -> Packing:
+        """Find traces with the same prompt and lay the batch out."""
+        mask, ids = tokens.attention_mask, tokens.input_ids
+        lengths = mask.sum(dim=1).tolist()
+        prompt_lengths = (mask & ~tokens.completion_mask).sum(dim=1).tolist()
+        real = ids[mask].tolist()
+        starts = [0]
+        for length in lengths:
+            starts.append(starts[-1] + length)
+        keys: dict[tuple[int, ...], int] = {}
+        prompt_of = [
+            keys.setdefault(tuple(real[start : start + prompt]), len(keys))
+            for start, prompt in zip(starts, prompt_lengths, strict=False)
+        ]
+        shared = sum(map(len, keys)) + sum(lengths) - sum(prompt_lengths)
+        if shared > WORTH_SHARING * sum(lengths):
+            return cls._whole(tokens, lengths)
+        return cls._shared(tokens, [len(key) for key in keys], prompt_of, lengths, prompt_lengths)
+
+    @classmethod
+    def _whole(cls, tokens: TokenBatch, lengths: list[int]) -> Packing:
+        mask, device = tokens.attention_mask, tokens.device
+        places_NT = (mask.flatten().cumsum(0) - 1).clamp_(min=0).view(mask.shape)
+        firsts = [sum(lengths[:n]) for n in range(len(lengths))]
+        return cls(
+            tokens.input_ids[mask], tokens.position_ids[mask], places_NT, _rows(firsts, lengths, device, whole=True)
+        )
+
+    @classmethod
+    def _shared(
+        cls,
+        tokens: TokenBatch,
+        prompts: list[int],
+        prompt_of: list[int],
+        lengths: list[int],
+        prompt_lengths: list[int],
+    ) -> Packing:
+        """The prompts one after the other, then the completions."""
+        mask, device = tokens.attention_mask, tokens.device
+        starts = [sum(prompts[:p]) for p in range(len(prompts))]
+        completions = [length - prompt for length, prompt in zip(lengths, prompt_lengths, strict=True)]
+        first = sum(prompts)
+        begins = [first + sum(completions[:n]) for n in range(len(completions))]
+        # A token at position t lies t after its prompt's start, or t - prompt length after its completion's.
+        positions_NT = tokens.position_ids
+        prompt_start_N1 = torch.tensor([starts[p] for p in prompt_of], device=device)[:, None]
+        begin_N1 = torch.tensor([b - p for b, p in zip(begins, prompt_lengths, strict=True)], device=device)[:, None]
+        places_NT = positions_NT + torch.where(tokens.completion_mask, begin_N1, prompt_start_N1)
+        places_NT = places_NT.masked_fill(~mask, 0)
+        total = first + sum(completions)
+        ids_M, positions_M = (torch.zeros(total, dtype=torch.int64, device=device) for _ in range(2))
+        ids_M[places_NT[mask]], positions_M[places_NT[mask]] = tokens.input_ids[mask], positions_NT[mask]
+        prompt_of_N = torch.tensor(prompt_of, device=device)
+        block = _rows(begins, completions, device)
+        own = torch.ones(block.places_RL.shape[1], block.places_RL.shape[1], dtype=torch.bool, device=device).tril_()
+        width = max(prompts)
+        read_NT = torch.arange(width, device=device) < torch.tensor(prompts, device=device)[prompt_of_N, None]
+        rows, length = len(lengths), len(own)
+        mask_N1LK = torch.cat(
+            [read_NT[:, None].expand(rows, length, width), own.expand(rows, length, length)], dim=-1
+        ).unsqueeze(1)
+        return cls(ids_M, positions_M, places_NT, _rows(starts, prompts, device), block, prompt_of_N, mask_N1LK)
+
+    def attend(self, query: Tensor, keys: Tensor, values: Tensor, scale: float | None) -> Tensor:
+        """Causal attention of every token over its own trace.
+
+        Args:
+            query: ``[1, heads, M, size]``.
+            keys: ``[1, kv heads, M, size]``.
+            values: likewise.
+            scale: of the scores; None for ``1 / √size``.
+
+        Returns:
+            ``[1, M, heads, size]``.
+        """
+        packed = query[0], keys[0], values[0]
+        shared = query.shape[1] // keys.shape[1]
+        q, k, v = (self.prompts.unpack(part) for part in packed)
+        # Nothing real reads the padding, which comes last.
+        found = F.scaled_dot_product_attention(
+            q, repeat_kv(k, shared), repeat_kv(v, shared), is_causal=True, scale=scale
+        )
+        before = self.prompts.pack(found)
+        if self.completions is None or self.prompt_of_N is None:
+            return before.unsqueeze(0)
+        rows = self.prompt_of_N
+        own_q, own_k, own_v = (self.completions.unpack(part) for part in packed)
+        k, v = (torch.cat([a.index_select(0, rows), b], dim=2) for a, b in ((k, own_k), (v, own_v)))
+        found = F.scaled_dot_product_attention(
+            own_q, repeat_kv(k, shared), repeat_kv(v, shared), attn_mask=self.mask_N1LK, scale=scale
+        )
+        return torch.cat([before, self.completions.pack(found)]).unsqueeze(0)
+
+
+def _rows(starts: list[int], lengths: list[int], device: torch.device, whole: bool = False) -> Block:
+    """Stretches of the packed row as a block."""
+    width = max(1, *lengths)
+    columns_L, lengths_R1 = torch.arange(width), torch.tensor(lengths)[:, None]
+    real_RL = columns_L < lengths_R1
+    places_RL = (torch.tensor(starts)[:, None] + columns_L).masked_fill(~real_RL, 0)
+    slots_S = real_RL.flatten().nonzero().squeeze(1)
+    tokens_S = None if whole else places_RL[real_RL].to(device)
+    return Block(places_RL.to(device), slots_S.to(device), tokens_S)
+
+
+class _Unpack(torch.autograd.Function):
+    """Rows of a table by index, where each real token is read once: the gradient is a read too, not a sum."""
+
+    @staticmethod
+    def forward(ctx: Any, x_MHD: Tensor, places_RL: Tensor, slots_S: Tensor, tokens_S: Tensor | None) -> Tensor:
+        ctx.save_for_backward(slots_S, tokens_S)
+        ctx.rows = x_MHD.shape[0]
+        return x_MHD.index_select(0, places_RL.flatten()).view(*places_RL.shape, *x_MHD.shape[1:])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        slots_S, tokens_S = ctx.saved_tensors
+        found = gradients[0].flatten(0, 1).index_select(0, slots_S)
+        if tokens_S is None:
+            return found, None, None, None
+        return found.new_zeros(ctx.rows, *found.shape[1:]).index_copy(0, tokens_S, found), None, None, None
+
+
+class _Pack(torch.autograd.Function):
+    """The real tokens of a block."""
+
+    @staticmethod
+    def forward(ctx: Any, x_RLHD: Tensor, slots_S: Tensor) -> Tensor:
+        ctx.save_for_backward(slots_S)
+        ctx.shape = x_RLHD.shape
+        return x_RLHD.flatten(0, 1).index_select(0, slots_S)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (slots_S,) = ctx.saved_tensors
+        flat = gradients[0].new_zeros(ctx.shape[0] * ctx.shape[1], *ctx.shape[2:])
+        return flat.index_copy(0, slots_S, gradients[0]).view(ctx.shape), None
+
+
+def _attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    packing: Packing | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """What transformers calls in the place of its own; without a packing it is its own."""
+    if packing is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+    return packing.attend(query, key, value, kwargs.get("scaling")), None
+
+
+ALL_ATTENTION_FUNCTIONS.register(NAME, _attention)
+ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
+
+
+def packs(decoder: nn.Module) -> bool:
+    """Whether :func:`packed_hidden_states` may be used."""
+    return getattr(decoder.config, "_attn_implementation", None) == NAME
+
+
+def packed_hidden_states(decoder: nn.Module, tokens: TokenBatch) -> Tensor:
+    """Last hidden states ``[N, T, H]``, 0 on padding.
+
+    Args:
+        decoder: one that :func:`pack_if_possible` has prepared.
+        tokens: N traces, padded on either side.
+    """
+    packing = Packing.of(tokens)
+    hidden_MH = decoder(
+        input_ids=packing.ids_M[None],
+        attention_mask=torch.empty(1, 1, 1, 1, device=tokens.device),  # four dimensions: transformers makes none
+        position_ids=packing.positions_M[None],
+        use_cache=False,
+        packing=packing,
+    ).last_hidden_state[0]
+    spread = hidden_MH.index_select(0, packing.places_NT.flatten()).view(*packing.places_NT.shape, -1)
+    return spread.masked_fill(~tokens.attention_mask.unsqueeze(-1), 0.0)
+
+
+@torch.no_grad()
+def pack_if_possible(model: PreTrainedModel) -> None:
+    """Let a model read packed rows, if that gives what padded rows give; leave it as it was otherwise.
+
+    Only models that leave attention to transformers' interface, with scaled dot products and without windows.
+    """
+    config = model.config
+    windowed = "sliding_attention" if getattr(config, "sliding_window", None) else "full_attention"
+    kinds = set(getattr(config, "layer_types", None) or [windowed])
+    usual = getattr(model, "_supports_attention_backend", False) and config._attn_implementation == "sdpa"
+    if not usual or kinds != {"full_attention"}:
+        return
+    model.set_attn_implementation(NAME)
+    if not _agrees(model):
+        model.set_attn_implementation("sdpa")
+
+
+def _agrees(model: PreTrainedModel) -> bool:
+    """Two prompts, one with two traces, against the padded pass."""
+    last = model.config.vocab_size - 1
+    ids = torch.arange(1, 28, device=model.device).view(3, 9).clamp_(max=last)
+    ids[1, :4] = ids[0, :4]
+    attention = torch.ones_like(ids, dtype=torch.bool)
+    attention[1, 7:], attention[2, 5:] = False, False
+    completion = attention.clone()
+    completion[:, :4] = False
+    offsets = torch.zeros(3, 9, 2, dtype=torch.int32, device=ids.device)
+    tokens = TokenBatch(ids, attention, completion, torch.zeros_like(completion), offsets)
+    try:
+        ours = packed_hidden_states(model.get_decoder(), tokens).float()
+    except (TypeError, ValueError, RuntimeError, AttributeError):
+        return False
+    theirs = model.get_decoder()(
+        input_ids=ids, attention_mask=attention.long(), position_ids=tokens.position_ids, use_cache=False
+    ).last_hidden_state.float()
+    difference = (ours - theirs)[attention].abs().max()
+    tolerance = 1e-4 if model.dtype == torch.float32 else 5e-2
+    return bool(difference <= tolerance * theirs[attention].abs().max())

@@ -1,0 +1,175 @@
+"""A packed row gives what padded rows give, forward and backward, whatever shares what."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from transformers import (
+    GemmaConfig,
+    GemmaForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+from rairl_lightning.models.loading import checkpoint_activations
+from rairl_lightning.models.packing import Packing, pack_if_possible, packed_hidden_states, packs
+from rairl_lightning.models.policy import hidden_states
+from rairl_lightning.types import TokenBatch, TraceIds
+
+SIZES = {
+    "vocab_size": 61,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+}
+MODELS = {
+    "llama": lambda: LlamaForCausalLM(LlamaConfig(**SIZES)),
+    "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**SIZES)),
+    "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**SIZES, head_dim=16)),
+    "mistral": lambda: MistralForCausalLM(MistralConfig(**SIZES, sliding_window=None)),
+    "gemma": lambda: GemmaForCausalLM(GemmaConfig(**SIZES, head_dim=8)),
+}
+# (prompt, completion) lengths; equal letters are equal prompts.
+BATCHES = {
+    "groups": [("a", 9, 5), ("a", 9, 1), ("b", 3, 7), ("a", 9, 4), ("b", 3, 2)],
+    "all apart": [("a", 9, 5), ("b", 3, 7), ("c", 6, 6)],
+    "one": [("a", 4, 3)],
+    "empty completions": [("a", 9, 0), ("a", 9, 0), ("a", 9, 3), ("b", 2, 0)],
+    "alike": [("a", 9, 5)] * 4,
+}
+
+
+def model_of(name: str):
+    torch.manual_seed(0)
+    model = MODELS[name]()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn_like(parameter) * (0.2 if parameter.dim() > 1 else 1.0))
+    model.eval()
+    pack_if_possible(model)
+    assert packs(model.get_decoder())
+    return model
+
+
+def batch_of(name: str, side: str) -> TokenBatch:
+    draw = random.Random(7)
+    prompts: dict[str, list[int]] = {}
+    traces = []
+    for letter, prompt, completion in BATCHES[name]:
+        ids = prompts.setdefault(letter, [draw.randrange(1, 61) for _ in range(prompt)])
+        own = [draw.randrange(1, 61) for _ in range(completion)]
+        traces.append(TraceIds(ids, own, [False] * completion, [(0, 0)] * completion))
+    return TokenBatch.from_traces(traces, 0, side=side)
+
+
+def padded(model, tokens: TokenBatch) -> torch.Tensor:
+    return model.get_decoder()(
+        input_ids=tokens.input_ids,
+        attention_mask=tokens.attention_mask.long(),
+        position_ids=tokens.position_ids,
+        use_cache=False,
+    ).last_hidden_state.masked_fill(~tokens.attention_mask[..., None], 0.0)
+
+
+def gradients(model, out: torch.Tensor) -> list[torch.Tensor]:
+    weights = torch.randn(out.shape, generator=torch.Generator().manual_seed(1))
+    return list(torch.autograd.grad((weights * out).sum(), list(model.get_decoder().parameters())))
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize("name", MODELS)
+def test_states_and_gradients_are_those_of_the_padded_pass(name: str, batch: str, side: str) -> None:
+    model, tokens = model_of(name), batch_of(batch, side)
+    ours, theirs = hidden_states(model.get_decoder(), tokens), padded(model, tokens)
+    torch.testing.assert_close(ours, theirs, atol=2e-4, rtol=2e-4)
+    scale = max(float(g.abs().max()) for g in gradients(model, theirs))
+    for one, other in zip(gradients(model, ours), gradients(model, padded(model, tokens)), strict=True):
+        torch.testing.assert_close(one / scale, other / scale, atol=1e-5, rtol=0)
+    if len(tokens) > 1 and batch != "alike":
+        with pytest.raises(AssertionError):  # the tolerance tells a trace from its neighbour
+            torch.testing.assert_close(ours.roll(1, 0), theirs, atol=2e-4, rtol=2e-4)
+
+
+def test_a_prompt_is_there_once_and_padding_never() -> None:
+    groups, apart = (Packing.of(batch_of(name, "left")) for name in ("groups", "all apart"))
+    assert len(groups.ids_M) == 9 + 3 + 5 + 1 + 7 + 4 + 2 and groups.completions is not None
+    assert len(apart.ids_M) == 9 + 5 + 3 + 7 + 6 + 6 and apart.completions is None
+
+
+def test_a_completion_does_not_see_another_of_its_prompt() -> None:
+    model, tokens = model_of("llama"), batch_of("groups", "right")
+    before = hidden_states(model.get_decoder(), tokens)
+    changed = tokens.input_ids.clone()
+    changed[1, 9] = 1 + int(changed[1, 9]) % 60
+    other = TokenBatch(changed, tokens.attention_mask, tokens.completion_mask, tokens.step_ends, tokens.char_offsets)
+    after = hidden_states(model.get_decoder(), other)
+    same = [row for row in range(5) if row != 1]
+    torch.testing.assert_close(after[same], before[same])
+    assert not torch.allclose(after[1, 9], before[1, 9])
+    torch.testing.assert_close(after[1, :9], before[1, :9])
+
+
+def test_activation_checkpointing_recomputes_the_same() -> None:
+    model, tokens = model_of("llama"), batch_of("groups", "right")
+    expected = gradients(model, hidden_states(model.get_decoder(), tokens))
+    checkpoint_activations(model)
+    model.train()
+    for one, other in zip(gradients(model, hidden_states(model.get_decoder(), tokens)), expected, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_bfloat16_is_packed_too() -> None:
+    model, tokens = model_of("qwen2"), batch_of("groups", "right")
+    with torch.autocast("cpu", torch.bfloat16):
+        ours, theirs = hidden_states(model.get_decoder(), tokens), padded(model, tokens)
+    assert (ours - theirs).abs().max() < 0.05 * theirs.abs().max()
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda: MistralForCausalLM(MistralConfig(**SIZES, sliding_window=4)),
+        lambda: Qwen2ForCausalLM(Qwen2Config(**SIZES, use_sliding_window=True, sliding_window=4, max_window_layers=1)),
+        lambda: LlamaForCausalLM(LlamaConfig(**SIZES, attn_implementation="eager")),
+    ],
+    ids=["mistral-window", "qwen2-window", "eager"],
+)
+def test_windows_and_a_chosen_attention_are_left_as_they_are(model) -> None:
+    built = model().eval()
+    before = built.config._attn_implementation
+    pack_if_possible(built)
+    assert built.config._attn_implementation == before and not packs(built.get_decoder())
+
+
+def test_a_model_that_gives_something_else_when_packed_is_left_as_it_was() -> None:
+    model = MODELS["llama"]().eval()
+    plain = model.model.rotary_emb.forward
+    model.model.rotary_emb.forward = lambda x, position_ids: plain(x, position_ids + x.shape[1])
+    attention = model.model.layers[0].self_attn.forward
+    model.model.layers[0].self_attn.forward = lambda *a, packing=None, **k: attention(*a, **k)
+    pack_if_possible(model)
+    assert not packs(model.get_decoder())
+
+
+def test_generation_goes_on_as_before() -> None:
+    model = model_of("llama")
+    ids = torch.tensor([[1, 2, 3]])
+    packed = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=5, do_sample=False)
+    model.set_attn_implementation("sdpa")
+    assert torch.equal(
+        packed, model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=5, do_sample=False)
+    )
+    with pytest.raises(TypeError):
+        packed_hidden_states(torch.nn.Linear(1, 1), batch_of("one", "right"))
