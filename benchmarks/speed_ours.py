@@ -1,0 +1,282 @@
+"""Our side of a comparison, one process: ``python benchmarks/speed_ours.py WORK.json RESULT.json``."""
+
+from __future__ import annotations
+
+import copy
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib import import_module
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from lightning import Callback, Trainer
+from speed_machine import peak_memory_mb, seconds, synchronise
+from speed_questions import share_of_digits
+from speed_work import TINY_TOKENS, Question, Result, Work
+from torch import Tensor
+from torch.optim import AdamW
+
+from rairl_lightning.algorithms import GRPO, SFT
+from rairl_lightning.algorithms.phases import SFTInitialisation, Warmup
+from rairl_lightning.algorithms.rounds import RoundsModule
+from rairl_lightning.components import ClippedSurrogate, Constant, Fixed, Interval, Verifier
+from rairl_lightning.data.datamodule import DemonstrationDataModule
+from rairl_lightning.data.demonstrations import DemonstrationSource, Splits
+from rairl_lightning.models import BackboneSpec, LoRASpec, Policy, SharedBase, TraceCodec
+from rairl_lightning.module import RAIRL
+from rairl_lightning.rollouts.base import Sampler
+from rairl_lightning.text.perturbations import NudgedAnswer, NumberCorruption, OperatorFlip
+from rairl_lightning.types import Demonstration, Rollouts, TrainBatch
+
+NEVER = -1  # an id that no token has
+COUNTS = ("seconds", "generated", "trained", "trained_completion", "lengths")
+
+
+@dataclass(frozen=True)
+class Unending(Sampler):
+    """Another sampler that takes no token for the end of the turn, so that every completion has the most tokens.
+
+    Attributes:
+        sampler: who samples.
+        temperature: its own.
+    """
+
+    sampler: Sampler
+    temperature: float = 1.0
+
+    def sample(
+        self,
+        policy: Policy,
+        prompts: Sequence[Sequence[int]],
+        group_size: int,
+        codec: TraceCodec,
+        generator: torch.Generator,
+        *,
+        temperature: float | None = None,
+    ) -> Rollouts:
+        """See :class:`Sampler`."""
+        unending = copy.copy(codec)
+        unending.eos_id = NEVER
+        return self.sampler.sample(policy, prompts, group_size, unending, generator, temperature=temperature)
+
+
+@dataclass(frozen=True)
+class Digits(Verifier):
+    """Pays as the other side does."""
+
+    def __call__(self, texts: Sequence[str], demonstrations: Sequence[Demonstration]) -> Tensor:
+        """The share of digits in each text, ``[N]``."""
+        return torch.tensor([share_of_digits(text) for text in texts])
+
+
+@dataclass(frozen=True)
+class Given(DemonstrationSource):
+    """The questions of a work: one batch an epoch; and one to validate on, which SFT does not do without.
+
+    Attributes:
+        questions: B of them.
+    """
+
+    questions: tuple[Question, ...]
+
+    def splits(self) -> Splits:
+        """See the class."""
+        train = tuple(Demonstration(one.id, one.prompt, one.reasoning, one.answer) for one in self.questions)
+        return Splits(train, (replace(train[0], id="selection", prompt=f"Once more: {train[0].prompt}"),))
+
+
+def sampler(work: Work, new_tokens: int) -> Sampler:
+    """The sampler that the work names, so that the class is an option."""
+    module, _, name = work.sampler.rpartition(".")
+    made = getattr(import_module(module), name)(max_new_tokens=new_tokens, **work.sampler_arguments)
+    return Unending(made, made.temperature) if work.forced else made
+
+
+def pair(work: Work) -> SharedBase:
+    """One base, an adapter of the same rank for each player."""
+    lora = LoRASpec(work.rank, 2.0 * work.rank)
+    dtype = "float32" if work.device == "cpu" else "bfloat16"
+    return SharedBase(
+        BackboneSpec(work.model, quantisation=work.quantisation, dtype=dtype),
+        lora,
+        lora,
+        system_prompt=work.system_prompt,
+        activation_checkpointing=work.checkpointing,
+    )
+
+
+def _settings(work: Work, *players: str) -> dict[str, Any]:
+    def adamw(parameters: Any) -> AdamW:
+        return AdamW(parameters, lr=work.learning_rate)
+
+    common = {"pair": pair(work), "max_tokens_per_microbatch": work.microbatch_tokens, "seed": work.seed}
+    factories = {f"{player}_optimizer": adamw for player in players}
+    return common | factories | {f"{player}_schedule": Constant() for player in players}
+
+
+def _rounds(work: Work) -> dict[str, Any]:
+    loss = ClippedSurrogate(kl_coef=work.kl)
+    first = sampler(work, min(TINY_TOKENS, work.new_tokens))
+    return {"sampler": first, "policy_loss": loss, "group_size": work.group_size, "rounds": 1 + work.rounds}
+
+
+def grpo(work: Work) -> GRPO:
+    """The baseline."""
+    return GRPO(**_settings(work, "policy"), **_rounds(work), verifier=Digits())
+
+
+def rairl(work: Work) -> RAIRL:
+    """Three updates of the discriminator, of B·G traces each, and one of the policy."""
+    return RAIRL(
+        **_settings(work, "policy", "discriminator"),
+        **_rounds(work),
+        granularity=Interval(15),
+        discriminator_updates=Fixed(3),
+        discriminator_batch=max(2, work.traces),
+        warmup=Warmup(0),
+    )
+
+
+def sft(work: Work) -> SFT:
+    """An epoch is one batch; those that are timed and one before."""
+    epochs = 1 + work.rounds
+    phase = SFTInitialisation(epochs=epochs, patience=epochs, monitor="log_likelihood")
+    return SFT(**_settings(work, "sft"), sampler=sampler(work, 1), sft=phase)
+
+
+ALGORITHMS: dict[str, Callable[[Work], RoundsModule]] = {"grpo": grpo, "rairl": rairl, "sft": sft}
+
+
+class Clock(Callback):
+    """Times whole rounds; the first, which samples few tokens, is not counted.
+
+    Args:
+        work: what is done.
+    """
+
+    def __init__(self, work: Work) -> None:
+        self.work, self.started = work, False
+        self.heard: Rollouts | None = None
+        self.counts: dict[str, list[Any]] = {name: [] for name in COUNTS}
+        self.phases: dict[str, list[float]] = {}
+
+    def on_fit_start(self, trainer: Trainer, module: RoundsModule) -> None:
+        """Listen to what is sampled."""
+        sample = module.sample
+
+        def heard(batch: TrainBatch, group_size: int) -> Rollouts:
+            self.heard = sample(batch, group_size)
+            return self.heard
+
+        module.sample = heard
+
+    def on_train_batch_start(self, trainer: Trainer, module: RoundsModule, batch: TrainBatch, batch_idx: int) -> None:
+        """Start."""
+        synchronise(self.work.device)
+        self.began = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: RoundsModule, outputs: Any, batch: TrainBatch, batch_idx: int
+    ) -> None:
+        """Stop, and note what was done."""
+        synchronise(self.work.device)
+        taken = time.perf_counter() - self.began
+        if not self.started:
+            self.started = True
+            if self.heard is not None:
+                module.sampler = sampler(self.work, self.work.new_tokens)
+            return
+        sampled = self.heard is not None
+        tokens = self.heard.tokens if self.heard is not None else batch.experts
+        completion = int(tokens.completion_mask.sum())
+        lengths = tokens.completion_lengths_N.tolist() if sampled else []
+        values = (taken, sampled * completion, int(tokens.attention_mask.sum()), completion, lengths)
+        for name, value in zip(COUNTS, values, strict=True):
+            self.counts[name].append(value)
+        for name, value in trainer.callback_metrics.items():
+            if name.startswith("time/"):
+                self.phases.setdefault(name.removeprefix("time/"), []).append(float(value))
+
+
+def fit(work: Work) -> dict[str, Any]:
+    """Train for the rounds asked for."""
+    data = DemonstrationDataModule(
+        Given(tuple(work.questions)),
+        batch_size=len(work.questions),
+        eval_batch_size=1,
+        perturbations=[OperatorFlip(), NumberCorruption(), NudgedAnswer()],
+        perturbed_copies=int(work.algorithm == "rairl"),
+        replayed=0,
+    )
+    clock = Clock(work)
+    trainer = Trainer(
+        accelerator="cpu" if work.device == "cpu" else "gpu",
+        devices=1,
+        precision="32-true" if work.device == "cpu" else "bf16-mixed",
+        max_epochs=-1,
+        num_sanity_val_steps=0,
+        limit_val_batches=1.0 if work.algorithm == "sft" else 0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[clock],
+    )
+    trainer.fit(ALGORITHMS[work.algorithm](work), datamodule=data)
+    return {**clock.counts, "phases": clock.phases}
+
+
+def sample_alone(work: Work) -> dict[str, Any]:
+    """Sampling and nothing else; ``prefill`` is what one new token takes, prompt included."""
+    models = pair(work).build(work.device, with_discriminator=False)
+    prompts = [one.prompt_ids for one in work.questions]
+    lengths: list[list[int]] = []
+
+    def run(new_tokens: int, seed: int) -> float:
+        generator = torch.Generator(device=work.device).manual_seed(seed)
+        drawn: list[Rollouts] = []
+        who = sampler(work, new_tokens)
+        taken = seconds(
+            lambda: drawn.append(who.sample(models.policy, prompts, work.group_size, models.codec, generator)),
+            work.device,
+        )
+        lengths.append(drawn[0].tokens.completion_lengths_N.tolist())
+        return taken
+
+    run(TINY_TOKENS, 0)
+    prefill = [run(1, seed) for seed in range(work.rounds)]
+    whole = [run(work.new_tokens, seed) for seed in range(work.rounds)]
+    counted = lengths[-work.rounds :]
+    nothing = [0] * work.rounds
+    return {
+        "seconds": whole,
+        "phases": {"prefill": prefill},
+        "generated": [sum(one) for one in counted],
+        "trained": nothing,
+        "trained_completion": nothing,
+        "lengths": counted,
+    }
+
+
+def measure(work: Work) -> Result:
+    """Do the work in this process."""
+    torch.manual_seed(work.seed)
+    measured = sample_alone(work) if work.algorithm == "sampling" else fit(work)
+    memory = peak_memory_mb(work.device)
+    packages = {name: version(name) for name in ("torch", "transformers", "peft", "lightning")}
+    return Result(**measured, resident_mb=memory["resident"], device_mb=memory["device"], versions=packages)
+
+
+def main() -> None:
+    work = Work.read(sys.argv[1])
+    torch.set_num_threads(work.threads)
+    warnings.filterwarnings("ignore")
+    measure(work).write(sys.argv[2])
+
+
+if __name__ == "__main__":
+    main()
