@@ -15,20 +15,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-from limits import measure
+from limits import at
 from markdown_table import markdown
 from speed_figures import compared
 from speed_floors import Shape
 from speed_machine import machine, middle, slug, write_json
-from speed_options import HERE, parser, settle, work
+from speed_options import BASELINES, HERE, parser, settle, work
 from speed_runs import run, run_here
 from speed_work import Result, Work
 
 from rairl_lightning.evaluation.provenance import commit
 
 RESULT = HERE / "results" / "compare.json"
-BASELINES = HERE / "baselines"
 PEERS = {False: "trl", True: "ours"}  # with --quick ours against itself: near 1, or the measurement is not fair
 WANTED = {
     "grpo_forced": "at least 3.0",
@@ -117,11 +115,7 @@ def main() -> None:
     options.add_argument("--lean", action="store_true", help="also with activation checkpointing on both sides")
     given = settle(options.parse_args())
     peer, shape = PEERS[given.quick], Shape.of(given.model)
-    rows = given.prompts * given.group_size
-    budget = 0.01 if given.quick else 0.3
-    with torch.inference_mode():
-        found = measure(shape, device=given.device, threads=[given.threads], rows=rows, budget=budget)
-    limits = found["threads"][str(given.threads)]
+    limits = at(given.threads, shape, given.device, given.prompts * given.group_size, quick=given.quick)
     works = parts(given)
     runs = repeat(works, peer, given.repetitions, given.minutes, run_here if given.quick else run)
     ratios = compared(runs, shape, limits)

@@ -160,6 +160,20 @@ def measure(
     return {"threads": found, "shape": vars(shape), "machine": machine(device, max(map(int, found)))}
 
 
+def at(threads: int, shape: Shape, device: str, rows: int, *, quick: bool = False) -> dict[str, Any]:
+    """The limits at one number of threads.
+
+    Args:
+        threads: of the process whose figures are compared with them.
+        shape: of the model.
+        device: as in :func:`measure`.
+        rows: of a decoding step.
+        quick: try little: the figures are then of no meaning.
+    """
+    little: dict[str, Any] = {"budget": 0.0, "gemms": GEMMS[:1], "bytes_read": 2**20} if quick else {}
+    return measure(shape, device=device, threads=[threads], rows=rows, **little)["threads"][str(threads)]
+
+
 def table(limits: dict[str, Any]) -> str:
     """The few figures that matter, a line each."""
     lines = []

@@ -60,13 +60,12 @@ def compared(runs: Runs, shape: Shape, limits: Mapping[str, Any]) -> dict[str, l
         return ratios(*sides)
 
     ours = {part: sides["ours"] for part, sides in runs.items()}
-    memory = "device_mb" if ours["grpo_forced"][0].device_mb else "resident_mb"
     rounds = [[sum(one.seconds) for one in ours[part]] for part in ("rairl", "grpo_forced")]
     found = {
         "grpo_forced": over("grpo_forced", "generated_per_second"),
         "grpo_natural": over("grpo_natural", "generated_per_second"),
         "sft": over("sft", "trained_per_second"),
-        "memory": over("grpo_forced", memory),
+        "memory": over("grpo_forced", "memory_mb"),
         "sampling_of_floor": spread([of_decoding_floor(one, limits) for one in ours["sampling"]]),
         "training_of_floor": spread(
             [of_training_floor(one, LEARNING["grpo"], shape, limits) for one in ours["grpo_forced"]]
@@ -74,9 +73,9 @@ def compared(runs: Runs, shape: Shape, limits: Mapping[str, Any]) -> dict[str, l
         "rairl_over_grpo": ratios(*rounds),
         "sampling": over("sampling", "generated_per_second"),
         "sft_of_floor": spread([of_training_floor(one, LEARNING["sft"], shape, limits) for one in ours["sft"]]),
-        "memory_sft": over("sft", memory),
+        "memory_sft": over("sft", "memory_mb"),
     }
-    return found | ({"memory_lean": over("grpo_lean", memory)} if "grpo_lean" in runs else {})
+    return found | ({"memory_lean": over("grpo_lean", "memory_mb")} if "grpo_lean" in runs else {})
 
 
 def linear_fit(x: Sequence[float], y: Sequence[float]) -> dict[str, float]:

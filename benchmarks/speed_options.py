@@ -18,6 +18,7 @@ from rairl_lightning.models import BackboneSpec
 HERE = Path(__file__).resolve().parent
 SMOLLM2 = HERE.parent / "models" / "SmolLM2-135M-Instruct"
 TINY = "builtin:dials"
+BASELINES = HERE / "baselines"  # figures by machine
 SFT_BATCH = 8
 
 

@@ -33,6 +33,7 @@ from rairl_lightning.text.perturbations import NudgedAnswer, NumberCorruption, O
 from rairl_lightning.types import Demonstration, Rollouts, TrainBatch
 
 NEVER = -1  # an id that no token has
+ANY_LENGTH = 10**6
 COUNTS = ("seconds", "generated", "trained", "trained_completion", "lengths")
 
 
@@ -211,6 +212,8 @@ def fit(work: Work) -> dict[str, Any]:
         perturbations=[OperatorFlip(), NumberCorruption(), NudgedAnswer()],
         perturbed_copies=int(work.algorithm == "rairl"),
         replayed=0,
+        max_prompt_tokens=ANY_LENGTH,  # what is too long was left out before
+        max_completion_tokens=ANY_LENGTH,
     )
     clock = Clock(work)
     trainer = Trainer(

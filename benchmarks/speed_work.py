@@ -134,6 +134,11 @@ class Result:
         return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
 
     @property
+    def memory_mb(self) -> float:
+        """The accelerator's where there is one, else the process's."""
+        return self.resident_mb if self.device_mb is None else self.device_mb
+
+    @property
     def generated_per_second(self) -> float:
         """Completion tokens sampled a second of whole rounds."""
         return sum(self.generated) / sum(self.seconds)
