@@ -14,15 +14,12 @@ from typing import Any
 
 import torch
 from speed_floors import Shape, decoding_flops, training_floor
+from speed_layouts import layouts, random_tensor
 from speed_machine import cores, fastest, machine, slug, write_json
-from torch import Tensor
-from torch.nn.functional import linear
+from speed_options import BASELINES, SMOLLM2
 
 from rairl_lightning.evaluation.provenance import commit
-from rairl_lightning.models.kernels import onednn
 
-BASELINES = Path(__file__).parent / "baselines"
-DEFAULT_MODEL = Path("models") / "SmolLM2-135M-Instruct"
 GEMMS = (
     (512, 576, 1536),
     (2048, 576, 576),
@@ -31,47 +28,14 @@ GEMMS = (
     (512, 576, 49152),
     (2048, 2048, 2048),
 )
-Product = Callable[[Tensor], Tensor]
 BYTES_READ = 512 * 2**20
-
-
-def out_in(weight: Tensor) -> Product:
-    """``nn.Linear``'s layout."""
-    return lambda x: linear(x, weight)
-
-
-def in_out(weight: Tensor) -> Product:
-    """The transpose in memory."""
-    turned = weight.t().contiguous()
-    return lambda x: x @ turned
-
-
-def onednn_plain(weight: Tensor) -> Product:
-    """The plain layout, multiplied by oneDNN."""
-    return lambda x: onednn.linear(x, weight)
-
-
-def layouts(device: str) -> dict[str, Callable[[Tensor], Product]]:
-    """Ways to lie in memory and to be multiplied that this machine has."""
-    common: dict[str, Callable[[Tensor], Product]] = {"out-in": out_in, "in-out": in_out}
-    if device == "cpu" and onednn.available():
-        common |= {"onednn": onednn_plain, "onednn packed": onednn.PackedLinear}
-    return common
-
-
-def _dtype(device: str) -> torch.dtype:
-    return torch.float32 if device == "cpu" else torch.bfloat16
-
-
-def _random(device: str, *size: int) -> Tensor:
-    return torch.randn(*size, device=device, dtype=_dtype(device))
 
 
 def gemm_rates(device: str, shapes: Sequence[tuple[int, int, int]], budget: float) -> list[dict[str, Any]]:
     """Operations a second of ``[m, k] · [k, n]``, by shape and layout."""
     rows = []
     for m, k, n in shapes:
-        x, weight = _random(device, m, k), _random(device, n, k)
+        x, weight = random_tensor(device, m, k), random_tensor(device, n, k)
         for name, layout in layouts(device).items():
             product = layout(weight)
             best = fastest(lambda product=product, x=x: product(x), device, budget)
@@ -94,10 +58,10 @@ def decoding_step(shape: Shape, rows: int, device: str, budget: float) -> dict[s
     Nothing else is done: no attention, no norm, no cache, no draw.
     """
     matrices = [matrix for _ in range(shape.layers) for matrix in shape.block] + [shape.head]
-    inputs = {columns: _random(device, rows, columns) for _, columns in matrices}
+    inputs = {columns: random_tensor(device, rows, columns) for _, columns in matrices}
     taken = {}
     for name, layout in layouts(device).items():
-        products = [(layout(_random(device, *matrix)), inputs[matrix[1]]) for matrix in matrices]
+        products = [(layout(random_tensor(device, *matrix)), inputs[matrix[1]]) for matrix in matrices]
         step = _captured(lambda products=products: [product(x) for product, x in products], device)
         taken[name] = fastest(step, device, budget)
     return taken
@@ -191,7 +155,7 @@ def table(limits: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", type=Path, default=DEFAULT_MODEL, help="folder with config.json (%(default)s)")
+    parser.add_argument("--model", type=Path, default=SMOLLM2, help="folder with config.json (%(default)s)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (not yet run)")
     parser.add_argument("--threads", type=int, nargs="*", help="numbers of threads (default: 1 and all cores)")
     parser.add_argument("--rows", type=int, default=16, help="rows of a decoding step (%(default)s)")

@@ -19,10 +19,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
 from datasets import Dataset
-from peft import LoraConfig, get_peft_model
+from speed_generate import load, lora, sampling
 from speed_machine import peak_memory_mb, seconds, synchronise
 from speed_work import TINY_TOKENS, Result, Work
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, TrainerCallback
+from transformers import AutoTokenizer, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 
 DIGITS = "0123456789"  # as in speed_questions, which would load what is ours
@@ -54,15 +54,6 @@ class Clock(TrainerCallback):
             return
         self.started = True
         self.after_first()
-
-
-def _model(work: Work) -> Any:
-    dtype = torch.float32 if work.device == "cpu" else torch.bfloat16
-    return AutoModelForCausalLM.from_pretrained(work.model, dtype=dtype).to(work.device)
-
-
-def _lora(work: Work) -> LoraConfig:
-    return LoraConfig(task_type="CAUSAL_LM", r=work.rank, lora_alpha=2 * work.rank, target_modules="all-linear")
 
 
 def _common(work: Work, folder: str) -> dict[str, Any]:
@@ -111,7 +102,7 @@ def grpo(work: Work, folder: str) -> dict[str, Any]:
     )
     tokenizer = AutoTokenizer.from_pretrained(work.model, padding_side="left")
     trainer = GRPOTrainer(
-        _model(work), reward, arguments, Dataset.from_list(rows), None, tokenizer, peft_config=_lora(work)
+        load(work), reward, arguments, Dataset.from_list(rows), None, tokenizer, peft_config=lora(work)
     )
     settings = trainer.generation_config
     few = min(TINY_TOKENS, work.new_tokens)
@@ -171,16 +162,15 @@ def sft(work: Work, folder: str) -> dict[str, Any]:
         per_device_train_batch_size=len(rows),
         completion_only_loss=True,
         max_length=None,
-        loss_type="chunked_nll" if work.checkpointing else "nll",
     )
     tokenizer = AutoTokenizer.from_pretrained(work.model)
     clock = Clock(work.device)
     trainer = SFTTrainer(
-        _model(work),
+        load(work),
         arguments,
         train_dataset=Dataset.from_list(rows * (1 + work.rounds)),
         processing_class=tokenizer,
-        peft_config=_lora(work),
+        peft_config=lora(work),
         callbacks=[clock],
     )
     trainer.train()
@@ -194,51 +184,6 @@ def sft(work: Work, folder: str) -> dict[str, Any]:
         "trained_completion": [completion] * work.rounds,
         "lengths": [[]] * work.rounds,
     }
-
-
-def sampling(work: Work, _: str) -> dict[str, Any]:
-    """What TRL samples with: ``generate`` of transformers, adapters in place, every sample with its prompt."""
-    model = get_peft_model(_model(work), _lora(work)).eval()
-    tokenizer = AutoTokenizer.from_pretrained(work.model, padding_side="left")
-    prompts = [{"input_ids": one.prompt_ids} for one in work.questions for _ in range(work.group_size)]
-    inputs = tokenizer.pad(prompts, return_tensors="pt").to(work.device)
-    width = inputs["input_ids"].shape[1]
-    drawn: list[Any] = []
-
-    def run(new_tokens: int) -> float:
-        least = new_tokens if work.forced else None
-        settings = GenerationConfig(
-            max_new_tokens=new_tokens,
-            min_new_tokens=least,
-            do_sample=True,
-            top_k=0,
-            top_p=1.0,
-            temperature=1.0,
-            pad_token_id=tokenizer.pad_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-        )
-        with torch.no_grad():
-            return seconds(lambda: drawn.append(model.generate(**inputs, generation_config=settings)), work.device)
-
-    run(TINY_TOKENS)
-    prefill = [run(1) for _ in range(work.rounds)]
-    whole = [run(work.new_tokens) for _ in range(work.rounds)]
-    lengths = [_lengths(ids[:, width:], tokenizer.eos_token_id) for ids in drawn[-work.rounds :]]
-    nothing = [0] * work.rounds
-    return {
-        "seconds": whole,
-        "phases": {"prefill": prefill},
-        "generated": [sum(one) for one in lengths],
-        "trained": nothing,
-        "trained_completion": nothing,
-        "lengths": lengths,
-    }
-
-
-def _lengths(ids: torch.Tensor, eos_id: int) -> list[int]:
-    """Tokens up to and with the first end of turn."""
-    before = (ids == eos_id).cumsum(dim=1) - (ids == eos_id).long() == 0
-    return before.sum(dim=1).tolist()
 
 
 ALGORITHMS = {"grpo": grpo, "sft": sft, "sampling": sampling}

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import doctest
 from dataclasses import replace
+from types import ModuleType
 
 import pytest
+import speed_figures
+import speed_machine
+import speed_questions
 from speed_figures import compared, decoding_rate, linear_fit, of_training_floor, ratios
 from speed_floors import Shape
 from speed_machine import middle, spread
@@ -61,6 +66,12 @@ def test_memory_is_the_accelerator_s_where_there_is_one() -> None:
 
 def test_lean_runs_are_compared_where_there_are_any() -> None:
     assert compared(runs() | {"grpo_lean": runs()["grpo_forced"]}, SMALL, LIMITS)["memory_lean"] == [0.4] * 3
+
+
+@pytest.mark.parametrize("module", [speed_figures, speed_machine, speed_questions], ids=lambda module: module.__name__)
+def test_examples(module: ModuleType) -> None:
+    found = doctest.testmod(module)
+    assert found.attempted and not found.failed
 
 
 def test_spread_over_repetitions() -> None:

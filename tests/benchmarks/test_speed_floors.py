@@ -9,6 +9,7 @@ import limits
 import pytest
 import torch
 from speed_floors import Shape, decoding_flops, scoring_flops, training_floor, training_flops
+from speed_layouts import layouts
 
 from rairl_lightning.models.kernels import onednn
 from rairl_lightning.models.loading import load_backbone
@@ -71,7 +72,7 @@ def test_limits_are_consistent(measured: dict) -> None:
 def test_layouts_compute_the_same() -> None:
     x, weight = torch.randn(3, 5), torch.randn(7, 5)
     wanted = (x.double() @ weight.double().t()).float()
-    for name, layout in limits.layouts("cpu").items():
+    for name, layout in layouts("cpu").items():
         torch.testing.assert_close(layout(weight)(x), wanted, msg=name)
 
 

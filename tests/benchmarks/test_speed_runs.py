@@ -13,6 +13,7 @@ import compare_trl
 import pytest
 import shape_7b
 import speed_ours
+import speed_parts
 import speed_runs
 import throughput
 from speed_floors import Shape
@@ -59,7 +60,7 @@ def test_forced_rows_outlive_their_end_of_turn(asked: list[Question]) -> None:
     free = Work("sampling", TINY, asked, group_size=2, new_tokens=160, forced=False)
     natural, forced = speed_ours.measure(free), speed_ours.measure(replace(free, forced=True))
     assert min(natural.lengths[0]) < 160 and natural.generated == [sum(natural.lengths[0])]
-    assert forced.lengths == [[160] * 4] and forced.phases["prefill"][0] < forced.seconds[0]
+    assert forced.lengths == [[160] * 4] and len(forced.phases["prefill"]) == len(forced.seconds) == 1
 
 
 def test_sft_steps_are_counted(quick: Callable[..., Work]) -> None:
@@ -93,7 +94,7 @@ def test_work_and_result_survive_their_files(tmp_path: Path, asked: list[Questio
 
 
 def test_sampler_is_an_option(asked: list[Question]) -> None:
-    made = speed_ours.sampler(Work("grpo", TINY, asked, forced=False, sampler_arguments={"max_rows": 3}), 7)
+    made = speed_parts.sampler(Work("grpo", TINY, asked, forced=False, sampler_arguments={"max_rows": 3}), 7)
     assert (type(made).__name__, made.max_new_tokens, made.max_rows) == ("HFSampler", 7, 3)
 
 
@@ -125,7 +126,7 @@ def test_comparison_runs_in_turns_and_within_its_time() -> None:
 
 
 def test_quick_comparison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Ours against itself: all keys, and no side far ahead."""
+    """Ours against itself; that this gives 1 is tested without a clock, in test_speed_figures."""
     out = tmp_path / "compare.json"
     monkeypatch.setattr(
         sys, "argv", ["compare_trl", "--quick", "--repetitions", "1", "--threads", "1", "--out", str(out)]
@@ -134,7 +135,6 @@ def test_quick_comparison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     said = json.loads(out.read_text())
     assert set(said) >= KEYS | {"commit", "machine", "dirty"} and said["peer"] == "ours"
     assert all(len(said[name]) == 3 and said[name][0] > 0 for name in KEYS)
-    assert 0.1 < said["grpo_forced"][0] < 10, "an A/A comparison on a busy machine"
     assert "-dirty" not in said["commit"] and {"processor", "cores", "threads", "torch"} <= set(said["machine"])
     assert "| grpo_forced |" in capsys.readouterr().out
     details = json.loads((tmp_path / f"compare-{slug(said['machine'])}.json").read_text())
@@ -193,15 +193,19 @@ def test_a_process_has_its_threads_and_no_network(toy_side: Callable[[str], None
 
 
 @pytest.mark.parametrize(
-    ("script", "got"),
-    [("sys.exit('It broke.')", "exit code 1\nIt broke."), ("", "exit code 0"), ("time.sleep(60)", "-1")],
+    ("script", "limit", "got"),
+    [
+        ("sys.exit('It broke.')", 100, "exit code 1\nIt broke."),
+        ("", 100, "exit code 0"),
+        ("time.sleep(60)", 1, "code -1"),
+    ],
 )
 def test_a_process_that_fails_says_why(
-    toy_side: Callable[[str], None], asked: list[Question], script: str, got: str
+    toy_side: Callable[[str], None], asked: list[Question], script: str, limit: float, got: str
 ) -> None:
     toy_side(script)
     with pytest.raises(TrainingError, match="ours did not finish grpo") as error:
-        speed_runs.run("ours", Work("grpo", TINY, asked), limit=5.0)
+        speed_runs.run("ours", Work("grpo", TINY, asked), limit)
     assert got in str(error.value)
 
 
