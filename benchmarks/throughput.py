@@ -32,16 +32,15 @@ TRACES = (4, 8, 16, 32, 64, 128, 256)
 TOKENS = (16, 32, 64, 128)
 QUICK_TRACES, QUICK_TOKENS = (4, 8, 16), (4, 8)
 SWEEP_TOKENS, SWEEP_PROMPT = 16, 192  # few new tokens: 256 traces are to fit a CPU's patience
-HEADS = [
-    "",
-    "s a round",
-    "generated tokens/s",
-    "trained tokens/s",
-    "of the floor",
-    "s by phase",
-    "resident MB",
-    "device MB",
-]
+COLUMNS = {  # figure: (title, digits)
+    "seconds": ("s a round", 1),
+    "sampled_per_second": ("sampled tokens/s", 0),
+    "of_decoding_floor": ("of the floor", 2),
+    "trained_per_second": ("trained tokens/s", 0),
+    "of_training_floor": ("of the floor", 2),
+    "resident_mb": ("resident MB", 0),
+    "device_mb": ("device MB", 0),
+}
 
 
 def parts(given: argparse.Namespace) -> dict[str, Work]:
@@ -55,13 +54,20 @@ def parts(given: argparse.Namespace) -> dict[str, Work]:
 
 
 def figures(one: Result, algorithm: str, shape: Shape, limits: dict[str, Any] | None) -> dict[str, Any]:
-    """One run in numbers; the floor is that of the phase in which the policy learns, and a base in 4 bits has none."""
+    """One run in numbers.
+
+    Tokens a second are of the phase that samples and of the phase in which the policy learns, each beside the share of
+    its floor; here the prompts' reading counts as sampling. None for what was not done, or has no floor.
+    """
     phase = LEARNING[algorithm]
+    sampled = one.rate("sample", one.generated) if "sample" in one.phases else None
+    floor = limits and limits["decoding_tokens_per_second"]
     return {
         "seconds": middle(one.seconds),
-        "generated_per_second": one.generated_per_second,
+        "sampled_per_second": sampled,
+        "of_decoding_floor": sampled / floor if sampled and floor else None,
         "trained_per_second": one.rate(phase, one.trained),
-        "of_training_floor": None if limits is None else of_training_floor(one, phase, shape, limits),
+        "of_training_floor": of_training_floor(one, phase, shape, limits) if limits else None,
         "phases": {name: middle(values) for name, values in one.phases.items()},
         "resident_mb": one.resident_mb,
         "device_mb": one.device_mb,
@@ -71,19 +77,16 @@ def figures(one: Result, algorithm: str, shape: Shape, limits: dict[str, Any] | 
 def table(rows: dict[str, list[dict[str, Any]]]) -> str:
     """The medians over repetitions."""
 
-    def cell(found: Sequence[dict[str, Any]], name: str, digits: int) -> str:
+    def cell(found: Sequence[dict[str, Any]], name: str) -> str:
         values = [one[name] for one in found]
-        return "" if values[0] is None else f"{middle(values):.{digits}f}"
+        return "" if values[0] is None else f"{middle(values):.{COLUMNS[name][1]}f}"
 
-    columns = (("seconds", 1), ("generated_per_second", 0), ("trained_per_second", 0), ("of_training_floor", 2))
-    memory = (("resident_mb", 0), ("device_mb", 0))
     lines = []
-    for name, found in rows.items():
+    for title, found in rows.items():
         phases = {phase: middle([one["phases"][phase] for one in found]) for phase in found[0]["phases"]}
         spent = ", ".join(f"{phase} {value:.1f}" for phase, value in phases.items())
-        before, after = ([cell(found, *column) for column in chosen] for chosen in (columns, memory))
-        lines.append([name, *before, spent, *after])
-    return markdown(HEADS, lines)
+        lines.append([title, *(cell(found, name) for name in COLUMNS), spent])
+    return markdown(["", *(head for head, _ in COLUMNS.values()), "s by phase"], lines)
 
 
 def sweep(given: argparse.Namespace, algorithm: str, run: Run) -> list[Row]:

@@ -162,11 +162,22 @@ def test_quick_sweep_writes_plot_and_data(tmp_path: Path, monkeypatch: pytest.Mo
     assert traces[1] > 1.5 * traces[0]
 
 
-def test_table_has_medians_and_leaves_out_what_is_not_there() -> None:
-    one = {"seconds": 2.0, "generated_per_second": 10.0, "trained_per_second": 5.0, "of_training_floor": None}
-    one |= {"phases": {"policy": 1.0}, "resident_mb": 7.0, "device_mb": None}
-    printed = throughput.table({"grpo": [one, one | {"seconds": 4.0}, one | {"seconds": 3.0}]})
-    assert printed.splitlines()[-1] == "| grpo | 3.0 | 10 | 5 |  | policy 1.0 | 7 |  |"
+def test_figures_and_their_table() -> None:
+    """60 tokens sampled in 3 s where 40 a second are the most; 5 learnt in 2 s where 50 a second are."""
+    one = Result([6.0], {"sample": [3.0], "policy": [2.0]}, [60], [5], [3], [[30, 30]], 7.0, None, {})
+    limits = {"gemm_flops_per_second": 52800.0, "decoding_tokens_per_second": 40.0}
+    found = throughput.figures(one, "grpo", Shape(4, 6, 2, 2, 1, 2, 10), limits)
+    assert (found["sampled_per_second"], found["of_decoding_floor"]) == (20.0, 0.5)
+    assert (found["trained_per_second"], found["of_training_floor"]) == (2.5, pytest.approx(0.05))
+    printed = throughput.table({"grpo": [found, found | {"seconds": 4.0}, found | {"seconds": 5.0}]})
+    assert printed.splitlines()[-1] == "| grpo | 5.0 | 20 | 0.50 | 2 | 0.05 | 7 |  | sample 3.0, policy 2.0 |"
+
+
+def test_figures_without_floors_or_sampling() -> None:
+    one = Result([2.0], {"sft": [2.0]}, [0], [5], [3], [[]], 7.0, 3.0, {})
+    found = throughput.figures(one, "sft", Shape(4, 6, 2, 2, 1, 2, 10), None)
+    assert found["sampled_per_second"] is found["of_decoding_floor"] is found["of_training_floor"] is None
+    assert throughput.table({"sft": [found]}).splitlines()[-1] == "| sft | 2.0 |  |  | 2 |  | 7 | 3 | sft 2.0 |"
 
 
 @pytest.fixture
