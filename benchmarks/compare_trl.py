@@ -1,6 +1,6 @@
 """Ours against TRL on the same work, one process each, in turns; prints the ratios and writes them.
 
-    python benchmarks/compare_trl.py [--repetitions 3] [--minutes 18] [--lean] [--out FILE]
+    python benchmarks/compare_trl.py [--repetitions 3] [--minutes 19] [--lean] [--out FILE]
 
 Both sides get the same prompts, group size, token counts, LoRA and learning rate. Times are those of whole rounds (or
 steps) after one that is not counted; memory is the most of the whole process.
@@ -111,7 +111,7 @@ def summary(found: dict[str, Any], peer: str, versions: dict[str, str], threads:
 def main() -> None:
     options = parser(__doc__.splitlines()[0])
     options.add_argument("--repetitions", type=int, default=3, help="of everything, in turns")
-    options.add_argument("--minutes", type=float, default=18.0, help="no repetition is begun that would end later")
+    options.add_argument("--minutes", type=float, default=19.0, help="no repetition is begun that would end later")
     options.add_argument("--lean", action="store_true", help="also with activation checkpointing on both sides")
     given = settle(options.parse_args())
     peer, shape = PEERS[given.quick], Shape.of(given.model)

@@ -58,10 +58,11 @@ def decoding_step(shape: Shape, rows: int, device: str, budget: float) -> dict[s
     Nothing else is done: no attention, no norm, no cache, no draw.
     """
     matrices = [matrix for _ in range(shape.layers) for matrix in shape.block] + [shape.head]
+    weights = [random_tensor(device, *matrix) for matrix in matrices]
     inputs = {columns: random_tensor(device, rows, columns) for _, columns in matrices}
     taken = {}
     for name, layout in layouts(device).items():
-        products = [(layout(random_tensor(device, *matrix)), inputs[matrix[1]]) for matrix in matrices]
+        products = [(layout(weight), inputs[weight.shape[1]]) for weight in weights]
         step = _captured(lambda products=products: [product(x) for product, x in products], device)
         taken[name] = fastest(step, device, budget)
     return taken
