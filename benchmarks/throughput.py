@@ -31,7 +31,6 @@ Run = Callable[[str, Work], Result]
 TRACES = (4, 8, 16, 32, 64, 128, 256)
 TOKENS = (16, 32, 64, 128)
 QUICK_TRACES, QUICK_TOKENS = (4, 8, 16), (4, 8)
-SWEEP_TOKENS, SWEEP_PROMPT = 16, 192  # few new tokens: 256 traces are to fit a CPU's patience
 COLUMNS = {  # figure: (title, digits)
     "seconds": ("s a round", 1),
     "sampled_per_second": ("sampled tokens/s", 0),
@@ -92,7 +91,7 @@ def table(rows: dict[str, list[dict[str, Any]]]) -> str:
 def sweep(given: argparse.Namespace, algorithm: str, run: Run) -> list[Row]:
     """Seconds of a round over traces, in groups of the size given, and over new tokens."""
     traces, tokens = (QUICK_TRACES, QUICK_TOKENS) if given.quick else (TRACES, TOKENS)
-    few = min(tokens[0], SWEEP_TOKENS)
+    few = tokens[0]  # 256 traces are to fit a CPU's patience
     asked = [
         ("traces", n, work(given, algorithm, new_tokens=few, prompts=max(1, n // given.group_size))) for n in traces
     ]
