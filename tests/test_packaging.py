@@ -46,7 +46,8 @@ def test_console_script_is_main() -> None:
 
 def test_every_dependency_is_pinned(root: Path, project: dict[str, Any]) -> None:
     pinned = {requirement_name(line) for line in (root / "constraints.txt").read_text().splitlines() if "==" in line}
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    extras = project["optional-dependencies"].values()
+    wanted = [*project["dependencies"], *(line for extra in extras for line in extra)]
     assert {requirement_name(line) for line in wanted} <= pinned
 
 
