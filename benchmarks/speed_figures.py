@@ -45,6 +45,9 @@ def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float] | None
 def compared(runs: Runs, shape: Shape, limits: Mapping[str, Any]) -> dict[str, list[float] | None]:
     """The ratios of a comparison: above 1 ours is faster, memory below 1 is leaner.
 
+    The floor of training is compared with SFT, where every token goes through the model once; in GRPO a prompt does so
+    once for its group, so ``grpo_of_floor``, which counts it in every trace, may exceed 1.
+
     GRPO and sampling are compared by completion tokens a second, so that with natural ends a side is not rewarded for
     having drawn shorter ones; SFT by tokens a second.
 
@@ -67,12 +70,12 @@ def compared(runs: Runs, shape: Shape, limits: Mapping[str, Any]) -> dict[str, l
         "sft": over("sft", "trained_per_second"),
         "memory": over("grpo_forced", "memory_mb"),
         "sampling_of_floor": spread([of_decoding_floor(one, limits) for one in ours["sampling"]]),
-        "training_of_floor": spread(
-            [of_training_floor(one, LEARNING["grpo"], shape, limits) for one in ours["grpo_forced"]]
-        ),
+        "training_of_floor": spread([of_training_floor(one, LEARNING["sft"], shape, limits) for one in ours["sft"]]),
         "rairl_over_grpo": ratios(*rounds),
         "sampling": over("sampling", "generated_per_second"),
-        "sft_of_floor": spread([of_training_floor(one, LEARNING["sft"], shape, limits) for one in ours["sft"]]),
+        "grpo_of_floor": spread(
+            [of_training_floor(one, LEARNING["grpo"], shape, limits) for one in ours["grpo_forced"]]
+        ),
         "memory_sft": over("sft", "memory_mb"),
     }
     return found | ({"memory_lean": over("grpo_lean", "memory_mb")} if "grpo_lean" in runs else {})

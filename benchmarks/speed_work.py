@@ -77,7 +77,7 @@ class Work:
     checkpointing: bool = False
     quantisation: str | None = None
     device: str = "cpu"
-    sampler: str = "rairl_lightning.rollouts.HFSampler"
+    sampler: str = "rairl_lightning.rollouts.SharedPrefixSampler"
     sampler_arguments: dict[str, Any] = field(default_factory=dict)
     threads: int = 1
     seed: int = 0

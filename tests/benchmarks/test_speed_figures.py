@@ -42,8 +42,8 @@ def test_ratios_by_hand() -> None:
     assert found["sft"] == [pytest.approx(3.0)] * 3 and found["sampling"] == [4.0] * 3
     assert found["memory"] == [0.4] * 3 and found["rairl_over_grpo"] == [2.5] * 3
     assert found["sampling_of_floor"] == [30 / 40] * 3, "60 tokens after the first two rows' in 2.5 - 0.5 seconds"
-    assert found["training_of_floor"] == [pytest.approx((5 / 0.5) / (5 / 0.1))] * 3
-    assert found["sft_of_floor"] is not None and "memory_lean" not in found
+    assert found["grpo_of_floor"] == [pytest.approx((5 / 0.5) / (5 / 0.1))] * 3
+    assert found["training_of_floor"] is not None and "memory_lean" not in found
 
 
 def test_a_side_against_itself_is_one() -> None:
