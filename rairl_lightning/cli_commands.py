@@ -54,7 +54,7 @@ def parsed(function: Function, args: Sequence[str]) -> dict[str, Any]:
         import_module(f"rairl_lightning.{room}")
     parser = parser_of(function)
     try:
-        config = parser.parse_args(list(args))
+        config = parser.parse_args(_with_first_named(function, args))
     except ArgumentError as error:
         accepted = {action.dest for action in parser._actions}
         raise explained(str(error), accepted, command=function.__name__) from error
@@ -67,6 +67,13 @@ def parsed(function: Function, args: Sequence[str]) -> dict[str, Any]:
     except (TypeError, ValueError) as error:
         raise innermost(error) from error
     return {key: value for key, value in built.as_dict().items() if key != "config"}
+
+
+def _with_first_named(function: Function, args: Sequence[str]) -> list[str]:
+    """`rairl report RUN` for `rairl report --run RUN`: a leading value belongs to the first option."""
+    if not args or args[0].startswith("-"):
+        return list(args)
+    return [f"--{next(iter(inspect.signature(function).parameters))}", *args]
 
 
 def parser_of(function: Function) -> ArgumentParser:

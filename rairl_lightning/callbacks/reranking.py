@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import torch
 from lightning import Trainer
 from torch import Tensor
@@ -9,8 +12,11 @@ from torch import Tensor
 from rairl_lightning.algorithms.rounds import RoundsModule
 from rairl_lightning.callbacks.periodic import PeriodicEvaluation, answered_by
 from rairl_lightning.components.pooling import Pooling, TokenWeighted
+from rairl_lightning.evaluation.calibration import NoCalibration, reliability
 from rairl_lightning.evaluation.reranking import rerank, reward_auroc
+from rairl_lightning.evaluation.run_folder import RERANKING, append_rows
 from rairl_lightning.evaluation.sampling import Answered
+from rairl_lightning.evaluation.summary import interval
 from rairl_lightning.functional.bootstrap import paired_bootstrap
 from rairl_lightning.module import RAIRL
 
@@ -23,7 +29,7 @@ class Reranking(PeriodicEvaluation):
     ``random`` is pass@1 of the samples; ``reward_gain`` is what the reward adds to it, between ``reward_gain_low`` and
     ``reward_gain_high`` (95 %, paired bootstrap over questions). ``reward@n`` and so on are the same rules where only
     n of the samples are there to choose from, n = 2, 4, 8 below N. A baseline learns no reward, and lacks what is
-    ranked by one.
+    ranked by one. The same with intervals, and how reliable ``σ(reward)`` is, goes to ``reranking.jsonl``.
 
     Args:
         every_n_rounds: rounds between two evaluations, >= 1.
@@ -54,6 +60,10 @@ class Reranking(PeriodicEvaluation):
         whole = rerank(answered, rewards_QN, pooling=pooling)
         rules = {**whole, **self._of_fewer(answered, rewards_QN, pooling)}
         metrics = {f"rerank/{name}": float(values.mean()) for name, values in rules.items()}
+        if trainer.is_global_zero:
+            at = {"round": module.clock.round, "split": split, "questions": len(questions)}
+            row = {**at, "best_of": self._best_of(rules), **self._quality(answered, rewards_QN)}
+            append_rows(Path(trainer.default_root_dir) / RERANKING, [row])
         if rewards_QN is None:
             return metrics
         generator = torch.Generator().manual_seed(self.seed)
@@ -71,3 +81,25 @@ class Reranking(PeriodicEvaluation):
             for name, values in rerank(answered, rewards_QN, n, pooling).items()
             if name != "random"
         }
+
+    def _best_of(self, rules: dict[str, Tensor]) -> dict[str, dict[str, list[float]]]:
+        """The rules by N, with their intervals; a random choice is the same at each."""
+        out: dict[str, dict[str, list[float]]] = {}
+        for name, values_Q in rules.items():
+            rule, _, n = name.partition("@")
+            out.setdefault(n or str(self.samples), {})[rule] = interval(values_Q, self.seed)
+        for rows in out.values():
+            rows["random"] = out[str(self.samples)]["random"]
+        return out
+
+    def _quality(self, answered: Answered, rewards_QN: Tensor | None) -> dict[str, Any]:
+        """Whether the reward ranks, and whether it is a probability."""
+        if rewards_QN is None:
+            return {}
+        rewards_M, correct_M = rewards_QN.flatten(), answered.correct_QN.flatten()
+        kept_M = rewards_M.isfinite()
+        questions_M = torch.arange(len(rewards_QN)).repeat_interleave(rewards_QN.shape[1])
+        _, units_M = questions_M[kept_M].unique(return_inverse=True)
+        probabilities_M = NoCalibration().fit(rewards_M, correct_M).probability(rewards_M[kept_M])
+        curve = reliability(probabilities_M, correct_M[kept_M], units_M, self.seed)
+        return {"auroc": reward_auroc(rewards_QN, answered.correct_QN), "reliability": curve}

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from lightning import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from rairl_lightning.algorithms.rounds import RoundsModule
 from rairl_lightning.callbacks.periodic import PeriodicEvaluation, answered_by
+from rairl_lightning.evaluation.run_folder import TOKEN_REWARDS, TRACES, append_rows
+from rairl_lightning.evaluation.token_rows import token_rows
 from rairl_lightning.module import RAIRL
+from rairl_lightning.types import Demonstration, TokenBatch
+
+Row = dict[str, Any]
 
 
 class TraceLogger(PeriodicEvaluation):
     """Appends sampled traces to ``traces.jsonl`` in the run folder, and shows them in TensorBoard.
 
-    ``reward`` is the learned one, null for a baseline.
+    ``token_rewards.jsonl`` has the same traces and the experts' to the same questions, with every token's reward and
+    log-probability. The reward is the learned one, null for a baseline.
 
     Args:
         every_n_rounds: rounds between two samplings, >= 1.
@@ -32,46 +39,61 @@ class TraceLogger(PeriodicEvaluation):
         """Write the traces; nothing to log as a number."""
         examples = self.examples(trainer, split)
         answered = answered_by(module, examples, 1, seed=self.seed)
-        rewards = [None] * len(examples)
-        if isinstance(module, RAIRL):
-            rewards = [round(reward, 4) for reward in module.trace_rewards(answered.rollouts.tokens).tolist()]
+        rollouts, at = answered.rollouts, {"round": module.clock.round, "split": split}
+        read = _read(module, rollouts.tokens)
+        finished, correct = rollouts.finished.tolist(), answered.correct_QN[:, 0].tolist()
+        columns = zip(examples, rollouts.texts, finished, read, correct, strict=True)
         rows = [
             {
-                "round": module.clock.round,
-                "split": split,
+                **at,
                 "id": example.id,
                 "prompt": example.prompt,
                 "completion": text,
-                "finished": finished,
-                "reward": reward,
-                "correct": correct,
+                "finished": ended,
+                "reward": one["reward"],
+                "correct": right,
             }
-            for example, text, finished, reward, (correct,) in zip(
-                examples,
-                answered.rollouts.texts,
-                answered.rollouts.finished.tolist(),
-                rewards,
-                answered.correct_QN.tolist(),
-                strict=True,
-            )
+            for example, text, ended, one, right in columns
         ]
         if trainer.is_global_zero:
-            self._write(trainer, rows)
+            folder = Path(trainer.default_root_dir)
+            append_rows(folder / TRACES, rows)
+            policy = [{**row, "source": "policy", **one} for row, one in zip(rows, read, strict=True)]
+            append_rows(folder / TOKEN_REWARDS, [*policy, *_experts(module, examples, at)])
+            _show(trainer, rows)
         return {}
 
-    def _write(self, trainer: Trainer, rows: list[dict]) -> None:
-        folder = Path(trainer.default_root_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "traces.jsonl").open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        text = "\n\n---\n\n".join(
-            f"**{row['id']}** {_judged(row)}\n\n{row['prompt']}\n\n```\n{row['completion']}\n```" for row in rows
-        )
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_text("traces", text, global_step=rows[0]["round"])
+
+def _read(module: RoundsModule, tokens: TokenBatch) -> list[Row]:
+    """Of each trace its reward and its tokens."""
+    logprobs_NT = module.models.policy.score(tokens, module.max_tokens_per_microbatch).logprobs
+    if not isinstance(module, RAIRL):
+        return [{"reward": None, "tokens": one} for one in token_rows(tokens, None, None, logprobs_NT)]
+    rewards_NT = module.rewards(tokens)
+    pooled = module.reader.pooled(rewards_NT, tokens).tolist()
+    columns = token_rows(tokens, rewards_NT, module.reader.granularity(tokens), logprobs_NT)
+    return [{"reward": round(value, 4), "tokens": one} for value, one in zip(pooled, columns, strict=True)]
 
 
-def _judged(row: dict) -> str:
+def _experts(module: RoundsModule, examples: Sequence[Demonstration], at: Row) -> list[Row]:
+    traces = [module.codec.encode_demonstration(example) for example in examples]
+    read = _read(module, TokenBatch.from_traces(traces, module.codec.pad_id).to(module.device))
+    texts = [module.codec.decode(trace.completion_ids) for trace in traces]
+    return [
+        {**at, "id": e.id, "prompt": e.prompt, "completion": text, "correct": None, "source": "expert", **one}
+        for e, text, one in zip(examples, texts, read, strict=True)
+    ]
+
+
+def _show(trainer: Trainer, rows: Sequence[Row]) -> None:
+    text = "\n\n---\n\n".join(
+        f"**{row['id']}** {_judged(row)}\n\n{row['prompt']}\n\n```\n{row['completion']}\n```" for row in rows
+    )
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_text("traces", text, global_step=rows[0]["round"])
+
+
+def _judged(row: Row) -> str:
     paid = "" if row["reward"] is None else f"reward {row['reward']:+.2f}, "
     return paid + ("right" if row["correct"] else "wrong")

@@ -1,4 +1,4 @@
-"""The commands that use a trained reward; one module each, with one function of the command's name.
+"""The commands beside training; one module each, with one function of the command's name.
 
 The function's arguments are the command's options and its docstring is their help: types, units and ranges belong
 there. A new command is a module and a line in :data:`COMMANDS`.
@@ -9,5 +9,6 @@ COMMANDS: dict[str, str] = {
     "score": "what a trained reward says of every trace of a file: trace, steps, tokens",
     "localise": "where traces first go wrong, according to a trained reward, and how often it is right",
     "inspect": "one trace in the terminal, token by token, in the colours of its reward",
+    "report": "one HTML page about a run: results, curves, findings, traces in the colours of their reward",
 }
 """Commands in the order of the help, and what each does, in one line."""

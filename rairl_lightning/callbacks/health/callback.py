@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
@@ -21,6 +22,8 @@ from rairl_lightning.callbacks.interrupt import InterruptCheckpoint
 from rairl_lightning.callbacks.periodic import log_once
 from rairl_lightning.data.datamodule import DemonstrationDataModule
 from rairl_lightning.errors import CheckpointError, ConfigError
+from rairl_lightning.evaluation.run_folder import HEALTH
+from rairl_lightning.evaluation.summary import write_summary
 
 
 class Health(Callback):
@@ -37,7 +40,7 @@ class Health(Callback):
     policy first moves is healthy by definition; later ones once ``confirm`` healthy rounds have followed. At most two
     are held, each the size of both players' trainable weights and moments (three times their weights with Adam).
     Logs ``health/level`` (0 healthy, 1 warning, 2 collapse), ``health/signs`` (that warn), ``health/restorations``,
-    ``health/policy_rate_factor`` and ``health/stopped``.
+    ``health/policy_rate_factor`` and ``health/stopped``; writes warnings and collapses to ``health.json``.
 
     Args:
         signs: what to watch; null takes all of ``callbacks.health.signs``. A sign whose metric is not logged rests.
@@ -74,6 +77,7 @@ class Health(Callback):
         self.candidate: Snapshot | None = None
         self.collapses: list[Collapse] = []
         self.verdict: TrainingVerdict | None = None
+        self.warnings: list[dict[str, Any]] = []
         self._factor = 1.0
         self._phase: Phase | None = None
 
@@ -113,7 +117,9 @@ class Health(Callback):
             return
         warned = [watch for watch in self.watches if watch.observe(metrics) and watch.just_warned]
         for watch in warned:
-            rank_zero_warn(f"Health, round {pl_module.clock.round}: {watch.describe()}. Try: {watch.sign.advice}.")
+            sign, advice = watch.describe(), watch.sign.advice
+            rank_zero_warn(f"Health, round {pl_module.clock.round}: {sign}. Try: {advice}.")
+            self.warnings.append({"round": pl_module.clock.round, "sign": sign, "advice": advice})
         collapsed = [watch for watch in self.watches if watch.collapsed(last=trainer.should_stop)]
         level = Level.COLLAPSE if collapsed else max((one.level for one in self.watches), default=Level.HEALTHY)
         signs = len([watch for watch in self.watches if watch.level is not Level.HEALTHY])
@@ -121,6 +127,8 @@ class Health(Callback):
             self._collapse(trainer, pl_module, self.healthy, collapsed)
         else:
             self._keep(pl_module)
+        if warned or collapsed:
+            self._write(trainer, pl_module.clock.round)
         self._log(trainer, pl_module, level, signs)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -129,6 +137,7 @@ class Health(Callback):
             pl_module.skip_nonfinite = False
             self.verdict = self._judgement(pl_module.clock.round)
             rank_zero_info(str(self.verdict))
+            self._write(trainer, pl_module.clock.round)
 
     # What it does ----------------------------------------------------------------------------------------------
 
@@ -186,6 +195,11 @@ class Health(Callback):
             outcome = Outcome.COLLAPSED
         return TrainingVerdict(outcome, rounds, tuple(self.collapses), self._factor)
 
+    def _write(self, trainer: Trainer, rounds: int) -> None:
+        if trainer.is_global_zero:
+            path = Path(trainer.default_root_dir) / HEALTH
+            write_summary(path, {**asdict(self._judgement(rounds)), "warnings": self.warnings})
+
     def _log(self, trainer: Trainer, module: RoundsModule, level: Level, signs: int) -> None:
         stopped = len(self.collapses) > self.max_restorations
         metrics = {
@@ -207,6 +221,7 @@ class Health(Callback):
             "snapshots": {name: one.state_dict() for name, one in snapshots.items() if one is not None},
             "collapses": [asdict(collapse) for collapse in self.collapses],
             "factor": self._factor,
+            "warnings": list(self.warnings),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -229,4 +244,4 @@ class Health(Callback):
         snapshots = {name: Snapshot(**one) for name, one in state_dict["snapshots"].items()}
         self.healthy, self.candidate = snapshots.get("healthy"), snapshots.get("candidate")
         self.collapses = [Collapse(**one) for one in state_dict["collapses"]]
-        self._factor = state_dict["factor"]
+        self._factor, self.warnings = state_dict["factor"], list(state_dict.get("warnings", ()))  # older ones have none

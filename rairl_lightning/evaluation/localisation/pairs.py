@@ -71,7 +71,7 @@ def locate_pairs(
         part = rows_of(perturbed, rows).to(reward.models.policy.device)
         scores, readings = _read(reward, part.tokens)
         corrupted.append(scores)
-        parts.append(_from_first_token(locate(part, readings, every), part.tokens))
+        parts.append(from_first_token(locate(part, readings, every), part.tokens))
     numbers = _numbered(demonstrations)
     return LocatedPairs(
         perturbed,
@@ -140,7 +140,7 @@ def _read(reward: TrainedReward, tokens: TokenBatch) -> tuple[dict[str, Tensor],
     return {name: values.double().cpu() for name, values in pooled.items()}, readings
 
 
-def _from_first_token(located: dict[str, Located], tokens: TokenBatch) -> dict[str, Located]:
+def from_first_token(located: dict[str, Located], tokens: TokenBatch) -> dict[str, Located]:
     """On the CPU, with columns that do not depend on the batch."""
     first_N = tokens.completion_mask.long().argmax(dim=1)
     out = {}

@@ -3,43 +3,56 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
 from rairl_lightning.evaluation.localisation.natural import NO_PREDICTION, ScoredSteps
 from rairl_lightning.evaluation.localisation.pairs import LocatedPairs
+from rairl_lightning.evaluation.localisation.perturbed import Located
 from rairl_lightning.evaluation.localisation.solutions import StepTrace
 from rairl_lightning.models.codec import TraceCodec
-from rairl_lightning.types import Demonstration
+from rairl_lightning.types import Demonstration, Perturbed
 
 Row = dict[str, Any]
 
 
-def pair_rows(pairs: LocatedPairs, demonstrations: Sequence[Demonstration], codec: TraceCodec) -> Iterator[Row]:
+def perturbed_rows(
+    perturbed: Perturbed, located: Mapping[str, Located], demonstrations: Sequence[Demonstration], codec: TraceCodec
+) -> Iterator[Row]:
     """For each corrupted trace: its text, the changed characters, and where each method points.
+
+    Args:
+        perturbed: N corrupted traces.
+        located: by method; columns count from the first completion token.
+        demonstrations: the clean ones.
+        codec: that made the tokens.
+    """
+    found = {method: one for method, one in located.items() if method != "chance"}
+    for row, trace in enumerate(perturbed.tokens.traces()):
+        columns = {method: int(one.columns_N[row]) for method, one in found.items()}
+        yield {
+            "id": demonstrations[int(perturbed.sources[row])].id,
+            "kind": perturbed.kinds[row],
+            "completion": codec.decode(trace.completion_ids),
+            "changed": perturbed.spans[row].tolist(),
+            "predicted": {m: list(trace.char_offsets[at]) if at >= 0 else None for m, at in columns.items()},
+            "hit": {m: {level: bool(one.hit[row]) for level, one in found[m].levels.items()} for m in found},
+        }
+
+
+def pair_rows(pairs: LocatedPairs, demonstrations: Sequence[Demonstration], codec: TraceCodec) -> Iterator[Row]:
+    """:func:`perturbed_rows`, with the scores of the clean and of the corrupted trace.
 
     Args:
         pairs: located.
         demonstrations: the clean ones.
         codec: of the reward.
     """
-    traces = pairs.perturbed.tokens.traces()
-    methods = [method for method in pairs.located if method != "chance"]
-    for row, trace in enumerate(traces):
-        predicted = {}
-        for method in methods:
-            token = int(pairs.located[method].columns_N[row])
-            predicted[method] = list(trace.char_offsets[token]) if token >= 0 else None
-        levels = {method: pairs.located[method].levels for method in methods}
+    for row, one in enumerate(perturbed_rows(pairs.perturbed, pairs.located, demonstrations, codec)):
         yield {
-            "id": demonstrations[int(pairs.perturbed.sources[row])].id,
-            "kind": pairs.perturbed.kinds[row],
-            "completion": codec.decode(trace.completion_ids),
-            "changed": pairs.perturbed.spans[row].tolist(),
-            "predicted": predicted,
-            "hit": {m: {level: bool(found.hit[row]) for level, found in levels[m].items()} for m in methods},
+            **one,
             "clean": {name: _number(values[row]) for name, values in pairs.clean.items()},
             "corrupted": {name: _number(values[row]) for name, values in pairs.corrupted.items()},
         }

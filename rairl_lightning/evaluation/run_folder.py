@@ -1,0 +1,45 @@
+"""The files that a run's folder holds for people and for ``rairl report``; plain JSON, one schema each.
+
+``traces.jsonl``
+    ``TraceLogger``; a line a sampled trace: ``round, split, id, prompt, completion, finished, reward, correct``.
+``token_rewards.jsonl``
+    ``TraceLogger``; a line a trace, the policy's and the expert's to the same question: ``round, split, id, source``
+    (``policy`` or ``expert``), ``prompt, completion, reward`` (null for a baseline), ``correct`` (null for an expert)
+    and ``tokens``.
+``reranking.jsonl``
+    ``Reranking``; a line an evaluation: ``round, split, questions, best_of`` (by N and rule ``[value, low, high]``)
+    and, where a reward is learnt, ``auroc`` and ``reliability`` of ``σ(reward)``
+    (:func:`~rairl_lightning.evaluation.calibration.reliability`).
+``localisation.jsonl``
+    ``Localisation``; a line a perturbed demonstration of the last evaluation: ``round, split, id, kind, prompt, clean,
+    completion, changed`` (characters of the completion), ``predicted`` (by method, characters or null), ``hit`` (by
+    method and level) and ``tokens``.
+``health.json``
+    ``Health``; ``outcome, rounds, policy_rate_factor, collapses`` (``round, restored, signs``) and ``warnings``
+    (``round, sign, advice``), rewritten whenever one is added.
+``leaks.json``, ``summary.json``
+    ``LeakProbes`` and ``FinalReport``.
+
+``tokens`` are lists of one entry a completion token: ``offsets`` (characters of the completion), ``reward``
+(back-filled; null where none is learnt or it is not finite), ``grid`` (1 where the reward is read) and ``logprob`` (of
+the policy). They are named as in the lines of ``rairl score --tokens true``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rairl_lightning.evaluation.summary import json_line
+
+TRACES, TOKEN_REWARDS = "traces.jsonl", "token_rewards.jsonl"
+RERANKING, LOCALISATION = "reranking.jsonl", "localisation.jsonl"
+HEALTH, LEAKS, SUMMARY = "health.json", "leaks.json", "summary.json"
+
+
+def append_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Add JSON lines to a file that grows during a run. Half a surrogate pair is written as its escape."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+        file.writelines(json_line(row) + "\n" for row in rows)
