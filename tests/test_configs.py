@@ -88,7 +88,9 @@ def test_a_configuration_builds_its_objects_and_keeps_every_key(
     kind = load(files[0])["model"]["class_path"].rpartition(".")[2]
     assert type(cli.model).__name__ == kind and cli.model.pair is None, "no weights were loaded"
     assert isinstance(cli.datamodule, DemonstrationDataModule)
-    last = [one for one in map(load, files) if "callbacks" in one.get("trainer", {})][-1]  # an overlay replaces the list
+    last = [one for one in map(load, files) if "callbacks" in one.get("trainer", {})][
+        -1
+    ]  # an overlay replaces the list
     named = [one["class_path"].split(".")[-1] for one in last["trainer"]["callbacks"]]
     assert set(named) <= {type(one).__name__ for one in cli.trainer.callbacks}
     read = as_dict(cli)

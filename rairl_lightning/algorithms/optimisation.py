@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from rairl_lightning.components.critics import ParameterGroup
 from rairl_lightning.components.schedules import Schedule
 from rairl_lightning.errors import TrainingError
+from rairl_lightning.functional import processes
 
 OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
 PATIENCE = 10  # updates in a row that may leave a player where it was
@@ -81,7 +82,7 @@ class Player:
         step: Callable[[], None],
         skip_nonfinite: bool = False,
     ) -> Update:
-        """One optimiser step on the sum of ``losses``.
+        """One optimiser step on the sum of ``losses``, those of all processes.
 
         Args:
             losses: one scalar a micro-batch, made lazily so that only one graph lives at a time; their sum is the
@@ -98,6 +99,8 @@ class Player:
         for loss in losses:
             backward(loss)
             total += float(loss.detach())
+        processes.sum_gradients(self.parameters)
+        total = processes.total(total, self.parameters[0].device)
         gradient_norm = float(nn.utils.clip_grad_norm_(self.parameters, self.gradient_clip))
         learning_rate = self.optimizer.param_groups[0]["lr"]
         if not math.isfinite(gradient_norm + total):

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from rairl_lightning.algorithms.base import PairModule
 from rairl_lightning.algorithms.optimisation import OptimizerFactory, Player, Update
+from rairl_lightning.algorithms.process_requirements import without_reducer
 from rairl_lightning.components.critics import ParameterGroup
 from rairl_lightning.components.schedules import Schedule
 from rairl_lightning.errors import ConfigError
@@ -65,9 +66,13 @@ class PlayersModule(PairModule):
 
     def update_player(self, name: str, losses: Iterable[Tensor]) -> Update:
         """One update of a player on the sum of ``losses``, one scalar a micro-batch."""
-        update = self.players[name].update(losses, self.manual_backward, lambda: self._step(name), self.skip_nonfinite)
+        update = self.players[name].update(losses, self._backward, lambda: self._step(name), self.skip_nonfinite)
         self.skipped_updates += update.skipped
         return update
+
+    def _backward(self, loss: Tensor) -> None:
+        with without_reducer(self.trainer):
+            self.manual_backward(loss)
 
     def _step(self, name: str) -> None:
         """Take the step; only the policy's are counted in Lightning's ``global_step``."""

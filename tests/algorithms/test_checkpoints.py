@@ -41,23 +41,12 @@ def a_module(spec: Any, **settings: Any) -> RAIRL:
     return gates.module(spec, **{"rounds": ROUNDS, **settings})
 
 
-def everything(module: RAIRL, trainer: Any) -> dict[str, Tensor]:
-    """Weights, moments of all optimisers, and the replay buffer."""
-    out = gates.weights(module)
-    for number, optimizer in enumerate(trainer.optimizers):
-        for index, state in optimizer.state_dict()["state"].items():
-            out |= {f"{number}.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
-    for number, kept in enumerate(trainer.datamodule.buffer.state_dict()["rounds"]):
-        out |= {f"buffer.{number}.{name}": value.float() for name, value in kept.items()}
-    return out
-
-
 def run(
     module: RAIRL, folder: Path, callbacks: Any = (), ckpt_path: Any = None, **settings: Any
 ) -> tuple[dict[str, Tensor], Any]:
     trainer = gates.trainer(folder, callbacks, **settings)
     trainer.fit(module, datamodule=gates.data(), ckpt_path=ckpt_path)
-    return everything(module, trainer), trainer
+    return gates.everything(module, trainer), trainer
 
 
 @pytest.mark.parametrize("name", ["full", "shared"])
