@@ -3,12 +3,15 @@
 from argparse import ArgumentError
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
+from rairl_lightning.algorithms.base import PairModule
+from rairl_lightning.callbacks.checkpoint_files import chosen
 from rairl_lightning.callbacks.interrupt import InterruptCheckpoint
 from rairl_lightning.cli_errors import explained, innermost, not_utf8
 from rairl_lightning.errors import ConfigError, RAIRLError
@@ -139,10 +142,19 @@ class RAIRLCLI(LightningCLI):
         """
         try:
             super().instantiate_classes()
+            if isinstance(self.model, PairModule):
+                self._choose_checkpoint()
         except RAIRLError:
             raise
         except (TypeError, ValueError) as error:
             raise innermost(error) from error
+
+    def _choose_checkpoint(self) -> None:
+        """Say which file ``--ckpt_path`` means, before anything large is loaded."""
+        command = self.config_init[self.subcommand]
+        if command.get("ckpt_path") is not None and command.get("weights_only"):
+            run = Path(self.trainer.default_root_dir)
+            command["ckpt_path"] = chosen(str(command["ckpt_path"]), run, fit=self.subcommand == "fit")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The Trainer, once its flags are known to suit the model.

@@ -12,6 +12,7 @@ from lightning import LightningModule
 from torch import Tensor
 
 from rairl_lightning import __version__
+from rairl_lightning.algorithms.nonfinite import culprits
 from rairl_lightning.algorithms.optimisation import Stopwatch, Update
 from rairl_lightning.algorithms.phases import Clock
 from rairl_lightning.algorithms.process_requirements import require_strategy
@@ -122,6 +123,10 @@ class PairModule(LightningModule):
         """Log-probabilities under the policy as it samples now, ``[N, T]``; without gradient."""
         with self.stopwatch("logprobs", int(tokens.attention_mask.sum())):
             return self.models.policy.score(tokens, self.max_tokens_per_microbatch, self.sampler.temperature).logprobs
+
+    def unlikely(self, tokens: TokenBatch) -> str:
+        """Which traces the policy gives a log-probability that is not finite."""
+        return culprits("log-probability", self.policy_logprobs(tokens), tokens, self.codec)
 
     def log_update(self, player: str, update: Update) -> None:
         """Log what one update of a player did."""

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from rairl_lightning.algorithms.phases import SFTInitialisation, Warmup
 from rairl_lightning.callbacks import AdapterCheckpoint, DiscriminatorProbe, InterruptCheckpoint
+from rairl_lightning.callbacks.interrupt import Wish
 from rairl_lightning.errors import CheckpointError
 from rairl_lightning.models import LoRASpec, SharedBase
 from rairl_lightning.module import RAIRL
@@ -67,7 +68,7 @@ def test_resuming_after_an_interrupt_equals_no_stop(base: Path, tmp_path: Path, 
 
     class CtrlC(Callback):
         def on_train_batch_start(self, trainer: Any, pl_module: RAIRL, *_: Any) -> None:
-            interrupt._asked = pl_module.clock.round == round_ - 1
+            interrupt._wish = Wish(Wish.STOP * (pl_module.clock.round == round_ - 1))
 
     interrupt = InterruptCheckpoint()
     with pytest.raises(SystemExit):
