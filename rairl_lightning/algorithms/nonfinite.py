@@ -39,4 +39,4 @@ def _named(row: int, values_T: Tensor, bad_T: Tensor, tokens: TokenBatch, codec:
     first = int(bad_T.nonzero()[0])
     text = codec.decode(tokens.input_ids[row, completion_T].tolist())
     token = int(completion_T[:first].sum())
-    return f"trace {row}, {float(values_T[first])} at its token {token}: {visible(text[:SHOWN])!r}"
+    return f'trace {row}, {float(values_T[first])} at its token {token}: "{visible(text[:SHOWN])}"'

@@ -59,7 +59,7 @@ class InterruptCheckpoint(Callback):
         self._fitting = True
         if threading.current_thread() is threading.main_thread():
             self._listen(signal.SIGINT, lambda *_: self._ask(trainer))
-            self._listen(signal.SIGTERM, lambda *_: self._wished(Wish.TERMINATE))
+            self._listen(signal.SIGTERM, lambda *_: self._terminate(trainer))
             environment = trainer._accelerator_connector.cluster_environment
             if isinstance(environment, SLURMEnvironment) and environment.auto_requeue and environment.requeue_signal:
                 self._listen(environment.requeue_signal, lambda *_: self._wished(Wish.REQUEUE))
@@ -103,12 +103,20 @@ class InterruptCheckpoint(Callback):
             rank_zero_info(f"Saved {self._save(trainer)}. Continue with --ckpt_path last.")
 
     def _ask(self, trainer: Trainer) -> None:
-        # Evaluation changes nothing, so one process need not wait for its end; several must stop together.
-        evaluating = trainer.validating or (trainer.should_stop and not self._in_round)
-        if self._wish is Wish.STOP or (evaluating and trainer.world_size == 1 and not self._between_epochs(trainer)):
+        if self._wish is Wish.STOP or self._may_stop_now(trainer):
             raise KeyboardInterrupt
         self._wished(Wish.STOP)
         os.write(2, _ASKED)  # print() may not be re-entered from a signal handler
+
+    def _terminate(self, trainer: Trainer) -> None:
+        if self._may_stop_now(trainer):
+            raise SIGTERMException
+        self._wished(Wish.TERMINATE)
+
+    def _may_stop_now(self, trainer: Trainer) -> bool:
+        # Evaluation changes nothing, so one process need not wait for its end; several must stop together.
+        evaluating = trainer.validating or (trainer.should_stop and not self._in_round)
+        return evaluating and trainer.world_size == 1 and not self._between_epochs(trainer)
 
     def _wished(self, wish: Wish) -> None:
         self._wish = max(self._wish, wish)

@@ -4,12 +4,28 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from rairl_lightning.models import Policy, TraceCodec
 from rairl_lightning.types import Rollouts
+
+
+@dataclass(frozen=True)
+class PartOfDraws:
+    """A generator whose draws are for more prompts than those that are sampled here.
+
+    Attributes:
+        generator: the same, in the same state, wherever a part is sampled.
+        first: place of the first prompt here among all.
+        prompts: all of them.
+    """
+
+    generator: torch.Generator
+    first: int
+    prompts: int
 
 
 class Sampler(ABC):
@@ -28,7 +44,7 @@ class Sampler(ABC):
         prompts: Sequence[Sequence[int]],
         group_size: int,
         codec: TraceCodec,
-        generator: torch.Generator,
+        generator: torch.Generator | PartOfDraws,
         *,
         temperature: float | None = None,
     ) -> Rollouts:
@@ -39,7 +55,7 @@ class Sampler(ABC):
             prompts: B templated prompts as ids.
             group_size: G ≥ 1.
             codec: of the policy.
-            generator: the only source of randomness.
+            generator: the only source of randomness; read by :func:`uniforms`.
             temperature: replaces the sampler's own; 0 takes the most probable token.
 
         Returns:
@@ -47,32 +63,19 @@ class Sampler(ABC):
         """
 
 
-def uniforms(generator: torch.Generator, tokens: int, prompts: int, group_size: int) -> Tensor:
-    """What completions are drawn by: a prompt's are a function of the generator's state and of the prompt's place.
-
-    Neither which prompts come behind it nor how many go through the model at once changes them; a process that samples
-    the prompts from place b on first calls :func:`skip` for the b before.
+def uniforms(source: torch.Generator | PartOfDraws, tokens: int, prompts: int, group_size: int) -> Tensor:
+    """What the completions of some prompts are drawn by, whoever samples them and in however many passes.
 
     Args:
-        generator: drawn from once a prompt.
+        source: drawn from once.
         tokens: T, the longest completion.
         prompts: B.
         group_size: G.
 
     Returns:
-        ``[T, B·G]`` float32 in (0, 1], on the CPU.
+        ``[T, B·G]`` float32 in (0, 1], on the generator's device.
     """
-    seeds = _seeds(generator, prompts)
-    blocks = [torch.rand(tokens, group_size, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-    return 1 - torch.cat([torch.empty(tokens, 0), *blocks], dim=1)
-
-
-def skip(generator: torch.Generator, prompts: int) -> None:
-    """Leave the generator as :func:`uniforms` for ``prompts`` prompts would."""
-    _seeds(generator, prompts)
-
-
-def _seeds(generator: torch.Generator, count: int) -> list[int]:
-    # One by one: on a GPU, numbers drawn together do not depend on their place alone.
-    draws = (torch.randint(2**62, (), generator=generator, device=generator.device) for _ in range(count))
-    return [int(seed) for seed in draws]
+    part = PartOfDraws(source, 0, prompts) if isinstance(source, torch.Generator) else source
+    shape, device = (tokens, part.prompts * group_size), part.generator.device
+    all_TN = 1 - torch.rand(shape, generator=part.generator, device=device)
+    return all_TN[:, part.first * group_size : (part.first + prompts) * group_size]

@@ -14,7 +14,7 @@ from torch import Tensor
 from rairl_lightning.errors import ConfigError, DataError
 from rairl_lightning.models import Policy, TraceCodec
 from rairl_lightning.models.modes import evaluating
-from rairl_lightning.rollouts.base import Sampler, uniforms
+from rairl_lightning.rollouts.base import PartOfDraws, Sampler, uniforms
 from rairl_lightning.types import Rollouts, TokenBatch
 
 
@@ -54,7 +54,7 @@ class HFSampler(Sampler):
         prompts: Sequence[Sequence[int]],
         group_size: int,
         codec: TraceCodec,
-        generator: torch.Generator,
+        generator: torch.Generator | PartOfDraws,
         *,
         temperature: float | None = None,
     ) -> Rollouts:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from rairl_lightning.functional.processes import count, largest, share, summed
 from rairl_lightning.models import Policy, TraceCodec
-from rairl_lightning.rollouts.base import Sampler, skip
+from rairl_lightning.rollouts.base import PartOfDraws, Sampler
 from rairl_lightning.rollouts.hf import collect
 from rairl_lightning.types import Rollouts
 
@@ -33,18 +34,17 @@ class SharedOut(Sampler):
         prompts: Sequence[Sequence[int]],
         group_size: int,
         codec: TraceCodec,
-        generator: torch.Generator,
+        generator: torch.Generator | PartOfDraws,
         *,
         temperature: float | None = None,
     ) -> Rollouts:
         """See :meth:`Sampler.sample`."""
+        sample = partial(self.sampler.sample, policy, temperature=temperature)
+        if count() == 1 or isinstance(generator, PartOfDraws):  # a part is somebody else's to share out
+            return sample(prompts, group_size, codec, generator)
         mine = share(len(prompts))
-        skip(generator, mine.start)
-        own = prompts[mine.start : mine.stop]
-        rollouts = self.sampler.sample(policy, own, group_size, codec, generator, temperature=temperature)
-        if count() == 1:
-            return rollouts
-        skip(generator, len(prompts) - mine.stop)
+        part = PartOfDraws(generator, mine.start, len(prompts))
+        rollouts = sample(prompts[mine.start : mine.stop], group_size, codec, part)
         drawn = _everybodys(rollouts, mine.start * group_size, len(prompts) * group_size)
         return collect(prompts, drawn, group_size, codec, policy.device)
 

@@ -21,4 +21,4 @@ def test_traces_are_named_whatever_the_padding(base, side):
     values_NT[1, first + 2 : first + 4] = torch.tensor([-INF, NAN])
     told = culprits("reward", values_NT, tokens, codec)
     assert not all_finite(values_NT, tokens)
-    assert told.startswith("the reward is not finite in 1 of 3 traces: trace 1, -inf at its token 2: '<think>")
+    assert told.startswith('the reward is not finite in 1 of 3 traces: trace 1, -inf at its token 2: "<think>')

@@ -328,10 +328,8 @@ def test_without_it_one_such_update_is_named_and_the_run_goes_on(
 ) -> None:
     monkeypatch.setitem(globals(), "ROUND", itertools.count())
     module = gates.module(gates.full(base), rounds=6, reward=Poison())
-    told = (
-        r"adversarial, step 7: an update of the policy was skipped \(not tried\); the reward is not finite in 8 of 8 "
-    )
-    with pytest.warns(UserWarning, match=told + "8 traces: trace 0, nan at its token 0: '<think>"):
+    told = r"adversarial, step 7: an update of the policy was skipped \(not tried\); the reward is not finite in "
+    with pytest.warns(UserWarning, match=told + '8 of 8 traces: trace 0, nan at its token 0: "<think>'):
         gates.trainer(tmp_path).fit(module, datamodule=gates.data())
     assert (module.clock.round, module.clock.policy_updates, module.skipped_updates) == (6, 5, 1)
     assert all(tensor.isfinite().all() for tensor in gates.weights(module).values())

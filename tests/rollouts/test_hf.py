@@ -5,7 +5,7 @@ import torch
 
 from rairl_lightning.errors import ConfigError, DataError
 from rairl_lightning.rollouts import HFSampler
-from rairl_lightning.rollouts.base import skip, uniforms
+from rairl_lightning.rollouts.base import PartOfDraws, uniforms
 from rairl_lightning.rollouts.hf import draw
 
 
@@ -86,19 +86,17 @@ def test_passes_cover_every_row_in_order(pair, prompts, max_rows):
 
 
 @pytest.mark.parametrize("max_rows", [1, 3, 5])
-def test_a_prompts_traces_depend_on_its_place_alone(pair, prompts, max_rows):
-    whole = sample(pair, prompts)
-    for max_rows_or_all in (max_rows, None):
-        part = sample(pair, prompts[:1], max_rows=max_rows_or_all)
-        assert part.texts == whole.texts[:4]
-    assert sample(pair, prompts, max_rows=max_rows).texts == whole.texts
+def test_the_passes_change_no_trace(pair, prompts, max_rows):
+    assert sample(pair, prompts, max_rows=max_rows).texts == sample(pair, prompts).texts
 
 
-def test_skipping_prompts_leaves_the_draws_of_those_behind_them():
-    whole = uniforms(torch.Generator().manual_seed(1), 5, 4, 3)
-    generator = torch.Generator().manual_seed(1)
-    skip(generator, 2)
-    assert torch.equal(uniforms(generator, 5, 2, 3), whole[:, 6:])
+def test_a_part_of_the_draws_is_that_part():
+    def generator():
+        return torch.Generator().manual_seed(1)
+
+    whole = uniforms(generator(), 5, 4, 3)
+    assert torch.equal(uniforms(PartOfDraws(generator(), 2, 4), 5, 2, 3), whole[:, 6:])
+    assert torch.equal(uniforms(PartOfDraws(generator(), 4, 4), 5, 0, 3), whole[:, 12:])
     assert whole.shape == (5, 12) and whole.unique().numel() == 60 and whole.min() > 0 and whole.max() <= 1
 
 
