@@ -34,7 +34,7 @@ Change anything
   --config a.yaml --config b.yaml                 files are merged, the later wins
   --model.reward ClippedLogit                     swap a part by its class
   --print_config                                  show the whole configuration and stop
-  --ckpt_path runs/interrupted.ckpt               continue a run; what you configure stays
+  --ckpt_path last                                continue a run (or a file's path); what you configure stays
 
 Ctrl-C ends a run after the round under way and saves it; twice, at once.
 rairl COMMAND --help lists every option, --version the versions in use, --debug shows where an error arose.

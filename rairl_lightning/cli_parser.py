@@ -3,12 +3,15 @@
 from argparse import ArgumentError
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
+from rairl_lightning.algorithms.base import PairModule
+from rairl_lightning.callbacks.checkpoint_files import chosen
 from rairl_lightning.callbacks.interrupt import InterruptCheckpoint
 from rairl_lightning.cli_errors import explained, innermost, not_utf8
 from rairl_lightning.errors import ConfigError, RAIRLError
@@ -28,6 +31,11 @@ TERMINATED = 128 + 15
 _SCALER = "its loss scale would clip scaled gradients, and one scale cannot serve two optimisers"
 _NO_MASTER = "the trained weights themselves would be rounded, with no float32 copy"
 _REFUSED_PRECISION = {"16-mixed": _SCALER, "16": _SCALER, "16-true": _NO_MASTER, "bf16-true": _NO_MASTER}
+_REFUSED_STRATEGIES = {
+    "fsdp": "FSDP1 flattens 4-bit and float weights into one, and cannot clip by norm",
+    "deepspeed": "its engine steps one optimiser of one model, and there are two players",
+    "modelparallel": "sharded weights cannot be sampled from yet",
+}
 _OURS = {
     "accumulate_grad_batches": (1, "model.init_args.max_tokens_per_microbatch"),
     "gradient_clip_val": (None, "model.init_args.gradient_clip"),
@@ -43,8 +51,8 @@ def check_trainer(trainer: Mapping[str, Any], *, manual: bool) -> None:
         manual: whether the model optimises manually, as ours do.
 
     Raises:
-        ConfigError: for fp16 and pure 16-bit precision, for FSDP1, and under manual optimisation for
-            the Trainer's own accumulation and clipping.
+        ConfigError: for fp16 and pure 16-bit precision, for strategies that cannot work, and under manual optimisation
+            for the Trainer's own accumulation and clipping.
     """
     precision = str(trainer.get("precision"))
     if precision in _REFUSED_PRECISION:
@@ -56,13 +64,15 @@ def check_trainer(trainer: Mapping[str, Any], *, manual: bool) -> None:
         )
     strategy = trainer.get("strategy")
     name = strategy if isinstance(strategy, str) else (strategy or {}).get("class_path", "")
-    if name.split(".")[-1].lower().startswith("fsdp"):
-        raise ConfigError(
-            "FSDP1 is refused: it flattens 4-bit and float weights into one, and cannot clip by norm.",
-            expected="auto",
-            got=name,
-            remedy="use --trainer.strategy auto on one device; several processes are to come",
-        )
+    kind = name.split(".")[-1].lower()
+    for prefix, reason in _REFUSED_STRATEGIES.items():
+        if kind.startswith(prefix):
+            raise ConfigError(
+                f"trainer.strategy {name} is refused: {reason}.",
+                expected="auto on one device, ddp on several",
+                got=name,
+                remedy="use --trainer.strategy ddp; a 4-bit base needs a quarter of the memory",
+            )
     for key, (neutral, ours) in _OURS.items():
         if manual and trainer.get(key) not in (neutral, None):
             raise ConfigError(
@@ -132,10 +142,19 @@ class RAIRLCLI(LightningCLI):
         """
         try:
             super().instantiate_classes()
+            if isinstance(self.model, PairModule):
+                self._choose_checkpoint()
         except RAIRLError:
             raise
         except (TypeError, ValueError) as error:
             raise innermost(error) from error
+
+    def _choose_checkpoint(self) -> None:
+        """Say which file ``--ckpt_path`` means, before anything large is loaded."""
+        command = self.config_init[self.subcommand]
+        if command.get("ckpt_path") is not None and command.get("weights_only"):
+            run = Path(self.trainer.default_root_dir)
+            command["ckpt_path"] = chosen(str(command["ckpt_path"]), run, fit=self.subcommand == "fit")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The Trainer, once its flags are known to suit the model.

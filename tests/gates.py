@@ -184,8 +184,25 @@ def weights(module: RAIRL) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in module.state_dict().items()}
 
 
+def everything(module: Any, trainer: Any) -> dict[str, torch.Tensor]:
+    """Weights, moments of all optimisers, and the replay buffer."""
+    out = weights(module)
+    for number, one in enumerate(trainer.optimizers):
+        for index, state in one.state_dict()["state"].items():
+            out |= {f"{number}.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
+    for number, kept in enumerate(trainer.datamodule.buffer.state_dict()["rounds"]):
+        out |= {f"buffer.{number}.{name}": value.float() for name, value in kept.items()}
+    return out
+
+
+def figures(notes: Notes) -> list[dict[str, float]]:
+    """Every logged row without what a clock decides."""
+    timed = ("time/", "tokens_per_second/")
+    return [{name: float(v) for name, v in row.items() if not name.startswith(timed)} for row in notes.rows]
+
+
 def largest_difference(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> float:
     assert first.keys() == second.keys()
     if any(first[name].shape != second[name].shape for name in first):
         return float("inf")
-    return max(float((first[name] - second[name]).abs().max()) for name in first)
+    return max(float((first[name] - second[name]).abs().max()) for name in first if first[name].numel())

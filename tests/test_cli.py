@@ -163,6 +163,8 @@ def test_an_error_that_quotes_a_file_does_not_steer_the_terminal(capsys: pytest.
         ("--trainer.precision=bf16-true", "no float32 copy"),
         ("--trainer.strategy=fsdp", "one device"),
         ("--trainer.strategy=FSDPStrategy", "one device"),
+        ("--trainer.strategy=deepspeed_stage_2", "there are two players"),
+        ("--trainer.strategy=ModelParallelStrategy", "ddp"),
     ],
 )
 def test_forbidden_trainer_flag(fit: Run, capsys: pytest.CaptureFixture[str], argument: str, told: str) -> None:

@@ -12,14 +12,17 @@ from lightning import LightningModule
 from torch import Tensor
 
 from rairl_lightning import __version__
+from rairl_lightning.algorithms.nonfinite import culprits
 from rairl_lightning.algorithms.optimisation import Stopwatch, Update
 from rairl_lightning.algorithms.phases import Clock
+from rairl_lightning.algorithms.process_requirements import require_strategy
 from rairl_lightning.components.description import FORMAT, STATE_KEY, described
 from rairl_lightning.errors import CheckpointError, ConfigError
 from rairl_lightning.functional.masking import masked_mean
 from rairl_lightning.models.codec import TraceCodec, check_tokenizer
 from rairl_lightning.models.pair import ModelPair, PairSpec
 from rairl_lightning.rollouts.base import Sampler
+from rairl_lightning.rollouts.shared_out import SharedOut
 from rairl_lightning.text.answers import extract_answer
 from rairl_lightning.text.chat import parse_completion
 from rairl_lightning.text.graders import Exact, Grade, Grader
@@ -84,29 +87,28 @@ class PairModule(LightningModule):
             self.pair.train()  # loaded in evaluation mode, in which Lightning leaves it: no checkpointing, no dropout
 
     def setup(self, stage: str) -> None:
-        """Refuse what would run and be wrong.
+        """Refuse strategies that would run and be wrong, and share sampling out where there are several processes.
 
         Raises:
-            ConfigError: more than one process takes part.
+            ConfigError: the processes do not each hold the whole of both players.
         """
-        if self.trainer.world_size > 1:
-            raise ConfigError(
-                "Several processes are not supported yet: gradients and data would not be shared out.",
-                expected="trainer.devices: 1 and trainer.num_nodes: 1",
-                got=f"{self.trainer.world_size} processes",
-                remedy="run on one device",
-            )
+        require_strategy(self.trainer)
+        if self.trainer.world_size > 1 and not isinstance(self.sampler, SharedOut):
+            self.sampler = SharedOut(self.sampler)
 
     def generator(self, purpose: str) -> torch.Generator:
-        """Randomness of this training step: a function of seed, step, rank and purpose, so resuming needs no state."""
-        return torch.Generator(device=self.device).manual_seed(self._step_seed(purpose))
+        """Randomness of this training step: a function of seed, step and purpose, so resuming needs no state.
+
+        It is the same in every process: what is drawn is drawn for all of them.
+        """
+        return torch.Generator(device=self.device).manual_seed(self._step_seed(purpose, 0))
 
     def on_train_batch_start(self, batch: TrainBatch, batch_idx: int) -> None:
-        """Seed torch's own generator, from which dropout draws, by the step."""
-        torch.manual_seed(self._step_seed("dropout"))
+        """Seed torch's own generator, from which dropout draws, by the step and the process."""
+        torch.manual_seed(self._step_seed("dropout", self.global_rank))
 
-    def _step_seed(self, purpose: str) -> int:
-        return random.Random(f"{self.seed} {self.clock.batches} {self.global_rank} {purpose}").getrandbits(63)
+    def _step_seed(self, purpose: str, rank: int) -> int:
+        return random.Random(f"{self.seed} {self.clock.batches} {rank} {purpose}").getrandbits(63)
 
     def sample(self, batch: TrainBatch, group_size: int) -> Rollouts:
         """Draw ``group_size`` completions of each prompt from the policy."""
@@ -121,6 +123,10 @@ class PairModule(LightningModule):
         """Log-probabilities under the policy as it samples now, ``[N, T]``; without gradient."""
         with self.stopwatch("logprobs", int(tokens.attention_mask.sum())):
             return self.models.policy.score(tokens, self.max_tokens_per_microbatch, self.sampler.temperature).logprobs
+
+    def unlikely(self, tokens: TokenBatch) -> str:
+        """Which traces the policy gives a log-probability that is not finite."""
+        return culprits("log-probability", self.policy_logprobs(tokens), tokens, self.codec)
 
     def log_update(self, player: str, update: Update) -> None:
         """Log what one update of a player did."""

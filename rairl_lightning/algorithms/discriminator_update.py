@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from rairl_lightning.algorithms.labelled import Draw, LabelledTraces
 from rairl_lightning.algorithms.losses import Objective, discriminator_losses
+from rairl_lightning.algorithms.nonfinite import culprits
 from rairl_lightning.algorithms.players import PlayersModule
 from rairl_lightning.algorithms.seen import SeenByDiscriminator
 
@@ -31,10 +34,18 @@ def update_discriminator(
             module.models.discriminator, objective, drawn, module.max_tokens_per_microbatch, seen, noise
         )
         with module.stopwatch("discriminator", int(drawn.tokens.attention_mask.sum())):
-            update = module.update_player("discriminator", losses)
+            update = module.update_player("discriminator", losses, partial(_unscored, module, drawn))
         module.clock.discriminator_updates += 1
         if number == 0:
             module.log_update("discriminator", update)
             module.log("discriminator/perturbed_share", drawn.perturbed_share)
             if not update.skipped:  # scores may be what was not finite, and there is nothing to rank
                 module.log_dict({f"discriminator/{name}": value for name, value in seen.statistics().items()})
+
+
+def _unscored(module: PlayersModule, drawn: LabelledTraces) -> str:
+    """Which traces the discriminator gives an output that is not finite."""
+    tokens = drawn.tokens
+    outputs = module.models.discriminator.score(tokens, module.max_tokens_per_microbatch)
+    sums_NT = outputs.reshape(*tokens.input_ids.shape, -1).sum(dim=2)  # of all outputs of a head
+    return culprits("discriminator's output", sums_NT, tokens, module.codec)

@@ -1,4 +1,7 @@
-"""The losses of both players, one lazy scalar a micro-batch; the scalars add up to the loss of the whole."""
+"""The losses of both players, one lazy scalar a micro-batch; the scalars add up to the loss of the whole.
+
+With several processes each makes the scalars of its own micro-batches, and those of all add up.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from rairl_lightning.components.critics import Critic
 from rairl_lightning.components.experts import ExpertInGroup
 from rairl_lightning.components.penalties import GradientPenalty
 from rairl_lightning.functional.batching import local_rivals, token_budget_split
+from rairl_lightning.functional.processes import own
 from rairl_lightning.models.discriminator import Discriminator
 from rairl_lightning.models.pair import ModelPair
 from rairl_lightning.models.policy import Policy
@@ -59,7 +63,7 @@ def discriminator_losses(
         generator: of the penalty alone.
 
     Yields:
-        One scalar with gradient for each micro-batch.
+        One scalar with gradient for each micro-batch of this process.
     """
     critic, granularity, loss = objective.critic, objective.granularity, objective.loss
     tokens, labels_M, rivals_M = drawn.tokens, drawn.labels_expert_is_one_M, drawn.rivals_M
@@ -67,7 +71,7 @@ def discriminator_losses(
     weights_M = loss.trace_weights(labels_M, positions_M, rivals_M)
     batches = loss.micro_batches(tokens.lengths_N, rivals_M, max_tokens)
     seen.expect(drawn, batches, positions_M, None if loss.compares_traces else weights_M)
-    for rows in batches:
+    for rows in own(batches, rivals_M if loss.compares_traces else None):
         part, old_NT = drawn.part(rows)
         grid_NT, mask_NT = granularity(part), part.completion_mask
         outputs = discriminator(part)
@@ -75,6 +79,7 @@ def discriminator_losses(
         seen.add(rows, critic.pay(outputs.detach(), grid_NT, mask_NT), logits_NT, grid_NT)
         yield loss(logits_NT, labels_M[rows], grid_NT, weights_M[rows], local_rivals(rivals_M, rows))
     if objective.penalty is not None:
+        seen.add_penalty(weights_M.new_zeros(()))
         for share in penalty_losses(
             discriminator, critic, granularity, objective.penalty, drawn, max_tokens, generator
         ):
@@ -152,22 +157,33 @@ def policy_losses(
         seen: filled with statistics of this very forward pass.
 
     Yields:
-        One scalar with gradient for each micro-batch.
+        One scalar with gradient for each micro-batch of this process.
     """
     tokens = batch.tokens
     weights_NT = expert.weigh(loss.token_weights(tokens.completion_mask), batch.is_expert_N, batch.group_size)
     columns = (batch.sampler_logprobs_NT, batch.old_logprobs_NT, batch.advantages_NT, weights_NT)
-    for rows in token_budget_split(tokens.lengths_N, max_tokens):
+    batches = own(token_budget_split(tokens.lengths_N, max_tokens))
+    if not batches:
+        _see_nothing(loss, seen, tokens.device)
+    for rows in batches:
         part, *columns_of_part = tokens.select_with(rows, *columns)
         sampler, old, advantages, weights = columns_of_part
         reference = pair.reference.logprobs(part, temperature).logprobs if loss.needs_reference else None
         current = pair.policy.logprobs(part, temperature)
-        output, own_N1 = loss(current.logprobs, old, reference, advantages, weights), ~batch.is_expert_N[rows, None]
-        own, statistics = weights, output.statistics
-        if not own_N1.all():  # statistics are of rollouts
-            own = weights * own_N1
+        output, sampled_N1 = loss(current.logprobs, old, reference, advantages, weights), ~batch.is_expert_N[rows, None]
+        counted, statistics = weights, output.statistics
+        if not sampled_N1.all():  # statistics are of rollouts
+            counted = weights * sampled_N1
             with torch.no_grad():
-                statistics = loss(current.logprobs, old, reference, advantages, own).statistics
-        seen.add({**statistics, "entropy": (own * current.entropy).sum()})
-        seen.compare(current.logprobs, sampler, part.completion_mask & own_N1)
+                statistics = loss(current.logprobs, old, reference, advantages, counted).statistics
+        seen.add({**statistics, "entropy": (counted * current.entropy).sum()})
+        seen.compare(current.logprobs, sampler, part.completion_mask & sampled_N1)
         yield output.loss
+
+
+def _see_nothing(loss: PolicyLoss, seen: SeenByPolicy, device: torch.device) -> None:
+    """A process without a micro-batch adds nothing, under the names that the others add up."""
+    empty_NT = torch.zeros(0, 1, device=device)
+    output = loss(empty_NT, empty_NT, empty_NT if loss.needs_reference else None, empty_NT, empty_NT)
+    seen.add({**output.statistics, "entropy": empty_NT.sum()})
+    seen.compare(empty_NT, empty_NT, empty_NT.bool())

@@ -17,9 +17,11 @@ from torch.optim.lr_scheduler import LambdaLR
 from rairl_lightning.components.critics import ParameterGroup
 from rairl_lightning.components.schedules import Schedule
 from rairl_lightning.errors import TrainingError
+from rairl_lightning.functional import processes
 
 OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
 PATIENCE = 10  # updates in a row that may leave a player where it was
+MOST_SKIPPED = 3  # updates in a row of a player that may be left out because they would not have been finite
 
 
 def adamw(parameters: Any) -> Optimizer:
@@ -43,6 +45,7 @@ class Player:
     scheduler: LambdaLR
     gradient_clip: float
     _still: list[int] = field(default_factory=lambda: [0])
+    _skipped: list[int] = field(default_factory=lambda: [0])
 
     @classmethod
     def build(
@@ -81,34 +84,34 @@ class Player:
         step: Callable[[], None],
         skip_nonfinite: bool = False,
     ) -> Update:
-        """One optimiser step on the sum of ``losses``.
+        """One optimiser step on the sum of ``losses``, those of all processes.
 
         Args:
             losses: one scalar a micro-batch, made lazily so that only one graph lives at a time; their sum is the
                 loss, so the split changes nothing.
             backward: Lightning's ``manual_backward``.
             step: takes the optimiser's step.
-            skip_nonfinite: make no step where the gradient or the loss is not finite, instead of raising.
+            skip_nonfinite: somebody mends what is not finite, so that any number of such updates may be skipped.
+
+        Returns:
+            What it did; where the gradient or the loss is not finite, nothing.
 
         Raises:
-            TrainingError: if gradient or loss is not finite, or the player has not moved for several updates in a row.
+            TrainingError: several updates in a row were not finite, or the player has not moved in any of several.
         """
         self.optimizer.zero_grad(set_to_none=True)
         total = 0.0
         for loss in losses:
             backward(loss)
             total += float(loss.detach())
+        processes.sum_gradients(self.parameters)
+        total = processes.total(total, self.parameters[0].device)
         gradient_norm = float(nn.utils.clip_grad_norm_(self.parameters, self.gradient_clip))
         learning_rate = self.optimizer.param_groups[0]["lr"]
         if not math.isfinite(gradient_norm + total):
-            if skip_nonfinite:
-                return Update(total, gradient_norm, 0.0, learning_rate)
-            raise TrainingError(
-                f"The gradient of the {self.name} is not finite; the update was not made.",
-                expected="finite losses and gradients",
-                got=f"loss {total}, gradient norm {gradient_norm}",
-                remedy="lower its learning rate, or look at the traces of this round; the last checkpoint is whole",
-            )
+            self.skip(f"loss {total}, gradient norm {gradient_norm}", skip_nonfinite)
+            return Update(total, gradient_norm, 0.0, learning_rate)
+        self._skipped[0] = 0
         before = [parameter.detach().clone() for parameter in self.parameters]
         step()
         self.scheduler.step()
@@ -122,6 +125,25 @@ class Player:
                 remedy="check that its loss reaches its parameters and that its learning rate is not 0",
             )
         return Update(total, gradient_norm, update_norm, learning_rate)
+
+    def skip(self, why: str, mended: bool) -> None:
+        """Count an update that is not made.
+
+        Args:
+            why: what of it was not finite.
+            mended: somebody sees to it, and it may happen any number of times.
+
+        Raises:
+            TrainingError: the last ones were not made either, and nobody mends it.
+        """
+        self._skipped[0] += 1
+        if self._skipped[0] > MOST_SKIPPED and not mended:
+            raise TrainingError(
+                f"The updates of the {self.name} are not finite; the last {self._skipped[0]} were not made.",
+                expected="finite losses, gradients, rewards and log-probabilities",
+                got=why,
+                remedy="lower its learning rate, or look at the traces that were named; the last checkpoint is whole",
+            )
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from rairl_lightning.components.critics import Critic
 from rairl_lightning.components.penalties import GradientPenalty, PenaltyInputs
 from rairl_lightning.functional.batching import token_budget_split
 from rairl_lightning.functional.gradient_penalty import LogitsOf, aligned_completions, opposite_rows
+from rairl_lightning.functional.processes import own
 from rairl_lightning.models.discriminator import Discriminator
 from rairl_lightning.types import TokenBatch
 
@@ -38,14 +39,14 @@ def penalty_losses(
         generator: on the traces' device.
 
     Yields:
-        One scalar with gradient for each micro-batch.
+        One scalar with gradient for each micro-batch of this process.
     """
     tokens, labels_M = drawn.tokens, drawn.labels_expert_is_one_M
     weights_M = penalty.trace_weights(labels_M)
     seeds_M = torch.randint(2**62, (len(drawn),), generator=generator, device=tokens.device)
     partners_M = opposite_rows(labels_M, generator) if penalty.needs_partners else None
     weighed = torch.nonzero(weights_M).flatten()
-    for split in token_budget_split(tokens.lengths_N[weighed], max_tokens):
+    for split in own(token_budget_split(tokens.lengths_N[weighed], max_tokens)):
         rows = weighed[split]
         part, old_NT = drawn.part(rows)
         grid_NT, mask_NT = granularity(part), part.completion_mask

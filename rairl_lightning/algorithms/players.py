@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from torch import Tensor
 from torch.optim import Optimizer
 
 from rairl_lightning.algorithms.base import PairModule
 from rairl_lightning.algorithms.optimisation import OptimizerFactory, Player, Update
+from rairl_lightning.algorithms.process_requirements import without_reducer
 from rairl_lightning.components.critics import ParameterGroup
 from rairl_lightning.components.schedules import Schedule
 from rairl_lightning.errors import ConfigError
@@ -63,11 +65,37 @@ class PlayersModule(PairModule):
             self.players[name] = Player.build(name, groups, factory, schedule, updates[name], self.gradient_clip)
         return [p.optimizer for p in self.players.values()], [p.scheduler for p in self.players.values()]
 
-    def update_player(self, name: str, losses: Iterable[Tensor]) -> Update:
-        """One update of a player on the sum of ``losses``, one scalar a micro-batch."""
-        update = self.players[name].update(losses, self.manual_backward, lambda: self._step(name), self.skip_nonfinite)
-        self.skipped_updates += update.skipped
+    def update_player(self, name: str, losses: Iterable[Tensor], suspects: Callable[[], str]) -> Update:
+        """One update of a player on the sum of ``losses``, one scalar a micro-batch.
+
+        Args:
+            name: of the player.
+            losses: made lazily.
+            suspects: says which traces are behind it; called where loss or gradient is not finite.
+        """
+        update = self.players[name].update(losses, self._backward, lambda: self._step(name), self.skip_nonfinite)
+        if update.skipped:
+            self._note_skip(name, f"loss {update.loss}, gradient norm {update.gradient_norm}", suspects())
         return update
+
+    def skip_update(self, name: str, why: str) -> None:
+        """Count an update that is not even tried.
+
+        Raises:
+            TrainingError: it is one too many.
+        """
+        self.players[name].skip(why, self.skip_nonfinite)
+        self._note_skip(name, "not tried", why)
+
+    def _note_skip(self, name: str, what: str, why: str) -> None:
+        self.skipped_updates += 1
+        say = rank_zero_info if self.skip_nonfinite else rank_zero_warn  # who mends it warns
+        where = f"{self.clock.phase}, step {self.clock.batches}"
+        say(f"{where}: an update of the {name} was skipped ({what}); {why}.")
+
+    def _backward(self, loss: Tensor) -> None:
+        with without_reducer(self.trainer):
+            self.manual_backward(loss)
 
     def _step(self, name: str) -> None:
         """Take the step; only the policy's are counted in Lightning's ``global_step``."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from rairl_lightning.algorithms.losses import PolicyBatch, corrected, policy_losses
 from rairl_lightning.algorithms.members import GroupMembers
+from rairl_lightning.algorithms.nonfinite import all_finite, culprits
 from rairl_lightning.algorithms.optimisation import Update
 from rairl_lightning.algorithms.players import PlayersModule
 from rairl_lightning.algorithms.requirements import require_one_kl
@@ -119,7 +121,13 @@ def improve_policy(
         grid_NT: ``[N, T]`` bool, where the reward was read; None for all completion tokens.
     """
     mask_NT, own_N = members.tokens.completion_mask, ~members.is_expert_N
-    update_policy(module, objective, members, objective.advantage(paid_NT, mask_NT, members.traces.group_size, grid_NT))
+    read = {"reward": paid_NT, "log-probability of sampling": members.traces.logprobs}
+    wrong = [what for what, values_NT in read.items() if not all_finite(values_NT, members.tokens)]
+    if wrong:  # one such trace would spoil the advantages of its group, and the loss of all
+        module.skip_update("policy", culprits(wrong[0], read[wrong[0]], members.tokens, module.codec))
+    else:
+        advantages_NT = objective.advantage(paid_NT, mask_NT, members.traces.group_size, grid_NT)
+        update_policy(module, objective, members, advantages_NT)
     module.log_dict(reward_statistics(paid_NT[own_N], mask_NT[own_N], members.rollouts_a_prompt))
     if objective.expert.joins:
         module.log("reward/expert", float(members.split_means(paid_NT)[1].mean()))
@@ -147,7 +155,7 @@ def update_policy(
         )
         for part in minibatches(batch, objective.epochs, objective.minibatches, module.generator("minibatches")):
             losses = policy_losses(module.models, objective.loss, objective.expert, part, temperature, limit, seen)
-            updates.append(module.update_player("policy", losses))
+            updates.append(module.update_player("policy", losses, partial(module.unlikely, part.tokens)))
             module.clock.policy_updates += 1
             seen.has_moved = True
     module.log_update("policy", Update.mean(updates))

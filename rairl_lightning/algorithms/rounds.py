@@ -40,7 +40,7 @@ class RoundsModule(PlayersModule):
         """One supervised step on the batch's demonstrations; nothing to replay."""
         with self.stopwatch("sft", int(batch.experts.attention_mask.sum())):
             losses = sft_losses(self.models.policy, batch.experts, self.max_tokens_per_microbatch)
-            self.log_update("sft", self.update_player("sft", losses))
+            self.log_update("sft", self.update_player("sft", losses, lambda: self.unlikely(batch.experts)))
         self.log_dict(self.stopwatch.metrics())
         return {}
 

@@ -1,4 +1,4 @@
-"""What the players saw in the forward passes of an update, before they learnt from it."""
+"""What the players saw in the forward passes of an update, before they learnt from it; all processes together."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rairl_lightning.algorithms.labelled import LabelledTraces
+from rairl_lightning.functional import processes
 from rairl_lightning.functional.discriminator import discriminator_statistics, per_trace_weights
 from rairl_lightning.functional.importance import gap_statistics
 from rairl_lightning.functional.masking import masked_mean
@@ -30,15 +31,18 @@ class SeenByDiscriminator:
 
         Args:
             drawn: its M traces.
-            batches: rows of its micro-batches.
+            batches: rows of its micro-batches, those of all processes.
             positions_M: ``[M]`` scored positions.
-            weights_M: ``[M]`` of a loss that weighs positions by themselves; None counts the traces that come alike.
+            weights_M: ``[M]`` of a loss that weighs positions by themselves; None compares traces, and counts those
+                that come alike.
         """
-        self.drawn = drawn
+        self.drawn, labels_M = drawn, drawn.labels_expert_is_one_M
         self.awaited_M = torch.zeros(len(drawn), dtype=torch.bool, device=drawn.tokens.device)
         self.awaited_M[torch.cat(list(batches))] = True
-        coming_M = positions_M * self.awaited_M
-        self.weights_M = per_trace_weights(drawn.labels_expert_is_one_M, coming_M) if weights_M is None else weights_M
+        self.weights_M = per_trace_weights(labels_M, positions_M * self.awaited_M) if weights_M is None else weights_M
+        self.awaited_M[processes.earlier(batches, drawn.rivals_M if weights_M is None else None)] = False
+        nothing = torch.zeros(0, 1, device=drawn.tokens.device)  # a process may get no micro-batch; it has sums too
+        self.add(torch.zeros(0, dtype=torch.int64, device=nothing.device), nothing, nothing, nothing.bool())
 
     @torch.no_grad()
     def add(self, rows: Tensor, pay_NT: Tensor, logits_NT: Tensor, grid_NT: Tensor) -> None:
@@ -56,13 +60,14 @@ class SeenByDiscriminator:
 
     def statistics(self) -> dict[str, float]:
         """Accuracy and mean logit of each class, and the AUROC of the traces' mean pay, overall and within prompts."""
-        rows, scores = torch.cat(self.rows), torch.cat(self.scores)
+        rows, scores = processes.joined(torch.cat(self.rows)), processes.joined(torch.cat(self.scores))
+        sums = dict(zip(self.sums, processes.summed(*self.sums.values()), strict=True))
         labels = self.drawn.labels_expert_is_one_M[rows]
         areas = {
             "auroc": auroc(scores, labels),
             "auroc_within_prompt": grouped_auroc(scores, labels, self.drawn.prompts_M[rows]),
         }
-        return {name: float(value) for name, value in {**self.sums, **areas}.items()}
+        return {name: float(value) for name, value in {**sums, **areas}.items()}
 
 
 @dataclass
@@ -94,8 +99,9 @@ class SeenByPolicy:
 
     def statistics(self) -> dict[str, float]:
         """``policy/…``: the round's means; ``sampler/…``: the gap."""
-        weight = self.totals["weight"]
-        means = {f"policy/{name}": float(v / weight) for name, v in self.totals.items() if name != "weight"}
-        trainer, sampler = (torch.cat(parts).unsqueeze(0) for parts in (self.trainer, self.sampler))
+        totals = dict(zip(self.totals, processes.summed(*self.totals.values()), strict=True))
+        weight = totals.pop("weight")
+        means = {f"policy/{name}": float(value / weight) for name, value in totals.items()}
+        trainer, sampler = (processes.joined(torch.cat(parts)).unsqueeze(0) for parts in (self.trainer, self.sampler))
         gaps = gap_statistics(trainer, sampler, torch.ones_like(sampler, dtype=torch.bool))
         return means | {f"sampler/{name}": float(value) for name, value in gaps.items()}

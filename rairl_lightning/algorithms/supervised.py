@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from rairl_lightning.functional import processes
 from rairl_lightning.functional.batching import token_budget_split
 from rairl_lightning.models.policy import Policy
 from rairl_lightning.types import TokenBatch
@@ -17,7 +18,7 @@ from rairl_lightning.types import TokenBatch
 def sft_losses(policy: Policy, experts: TokenBatch, max_tokens: int) -> Iterator[Tensor]:
     """Token-mean negative log-likelihood of the completions, one part a micro-batch.
 
-    ``L = -1/Σ_n|y_n| · Σ_n Σ_t log π(y_nt | x_n, y_n,<t)``; the parts add up to L whatever the split.
+    ``L = -1/Σ_n|y_n| · Σ_n Σ_t log π(y_nt | x_n, y_n,<t)``; the parts of all processes add up to L whatever the split.
 
     Args:
         policy: the model to train.
@@ -28,7 +29,7 @@ def sft_losses(policy: Policy, experts: TokenBatch, max_tokens: int) -> Iterator
         One scalar with gradient for each micro-batch.
     """
     total = experts.completion_mask.sum().clamp(min=1)
-    for rows in token_budget_split(experts.lengths_N, max_tokens):
+    for rows in processes.own(token_budget_split(experts.lengths_N, max_tokens)):
         yield -policy.logprobs(experts.select(rows)).logprobs.sum() / total
 
 
@@ -58,9 +59,11 @@ def sft_for(
         optimizer.zero_grad(set_to_none=True)
         for loss in sft_losses(policy, experts, max_tokens):
             loss.backward()
-        nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], gradient_clip)
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        processes.sum_gradients(parameters)
+        nn.utils.clip_grad_norm_(parameters, gradient_clip)
         optimizer.step()
-        seconds -= time.perf_counter() - start
+        seconds = processes.agreed(seconds - (time.perf_counter() - start), experts.device)
         if seconds <= 0:
             return 0.0
     return seconds

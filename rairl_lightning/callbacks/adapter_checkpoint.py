@@ -9,10 +9,11 @@ from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
-from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from rairl_lightning.algorithms.base import PairModule
 from rairl_lightning.algorithms.phases import Phase
+from rairl_lightning.callbacks.health import Level
 from rairl_lightning.components.description import REWARD_FILE, STATE_KEY
 from rairl_lightning.data.datamodule import DemonstrationDataModule
 from rairl_lightning.data.question_hashes import QuestionHashes
@@ -33,19 +34,32 @@ class AdapterCheckpoint(Checkpoint):
     the checkpoint under ``rairl``, and beside the adapters in ``reward.json``: pair and reader by class and fields,
     fingerprints of base and tokenizer, version and commit, and hashes of the questions it was trained on.
 
+    ``best.ckpt`` holds both players of the round with the best selection metric, where one is named. ``rairl fit
+    --ckpt_path last`` goes on from the furthest whole checkpoint, ``--ckpt_path best`` names that one.
+
     Args:
         every_n_rounds: rounds between two checkpoints, >= 1; the end of training always saves.
         keep: numbered checkpoints to keep, >= 0; ``last.ckpt`` is kept besides.
+        monitor: metric on the selection split that chooses ``best.ckpt``, higher is better, such as
+            ``selection/rerank/reward`` (of ``Reranking``); null keeps none.
     """
 
-    def __init__(self, every_n_rounds: int = 50, keep: int = 1) -> None:
+    def __init__(self, every_n_rounds: int = 50, keep: int = 1, monitor: str | None = None) -> None:
+        if monitor is not None and not monitor.startswith("selection/"):
+            raise ConfigError(
+                "The best checkpoint is chosen on the selection split alone.",
+                expected="a metric named selection/…, or null",
+                got=monitor,
+                remedy="set monitor: selection/rerank/reward, of the callback Reranking",
+            )
         if every_n_rounds < 1 or keep < 0:
             raise ConfigError(
                 "AdapterCheckpoint cannot run with these settings.",
                 expected="every_n_rounds >= 1, keep >= 0",
                 got=f"{every_n_rounds}, {keep}",
             )
-        self.every_n_rounds, self.keep = every_n_rounds, keep
+        self.every_n_rounds, self.keep, self.monitor = every_n_rounds, keep, monitor
+        self._best = float("-inf")
         self._saved_round, self._saved_epoch = -1, 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -71,13 +85,19 @@ class AdapterCheckpoint(Checkpoint):
             self._after_sft_epoch(trainer, pl_module)
             finished = pl_module.clock.round
             due = finished % self.every_n_rounds == 0 or trainer.should_stop  # the last round, before any report
-            if finished and finished != self._saved_round and due:
-                self._save(trainer, pl_module)
+            best = self._improved(trainer, pl_module)
+            if finished and finished != self._saved_round and (due or best):
+                last = self._save(trainer, pl_module, numbered=due)
+                if best and trainer.is_global_zero:
+                    linked(last, last.with_name("best.ckpt"))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the last round, and both players' adapters as others load them."""
         if not isinstance(pl_module, PairModule):
             return
+        if self.monitor is not None and self._best == float("-inf"):
+            known = sorted(name for name in trainer.callback_metrics if name.startswith("selection/"))
+            rank_zero_warn(f"AdapterCheckpoint: {self.monitor} was never logged, there is no best.ckpt; of {known}.")
         path = self._save(trainer, pl_module)
         if trainer.is_global_zero:
             adapters = path.parent.parent / "adapters"
@@ -85,6 +105,25 @@ class AdapterCheckpoint(Checkpoint):
             if pl_module.learns_reward:
                 write_summary(adapters / REWARD_FILE, pl_module.artefact())
             rank_zero_info(f"Saved {path} and {adapters}.")
+
+    def state_dict(self) -> dict[str, float]:
+        """The best score, so that a resumed run does not start to look anew."""
+        return {"best": self._best}
+
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        """Restore what :meth:`state_dict` gave."""
+        self._best = state_dict["best"]
+
+    def _improved(self, trainer: Trainer, module: PairModule) -> bool:
+        """Whether this round's players are the best so far; a metric that was not measured anew is no better."""
+        if self.monitor is None or module.clock.phase is not Phase.ADVERSARIAL:
+            return False
+        logged = trainer.callback_metrics
+        score = float(logged.get(self.monitor, float("nan")))
+        restored = float(logged.get("health/level", 0.0)) >= Level.COLLAPSE  # other players than those it was of
+        better = score > self._best and not restored
+        self._best = score if better else self._best
+        return better
 
     def _after_sft_epoch(self, trainer: Trainer, module: PairModule) -> None:
         if module.clock.phase is Phase.SFT and module.clock.sft_epoch != self._saved_epoch:
@@ -105,10 +144,17 @@ class AdapterCheckpoint(Checkpoint):
 
     def _number(self, last: Path, round_: int) -> None:
         numbered = last.with_name(f"round-{round_:06d}.ckpt")
-        numbered.unlink(missing_ok=True)
-        try:
-            os.link(last, numbered)  # the same bytes, no second copy
-        except OSError:  # a file system without hard links
-            shutil.copy2(last, numbered)
+        linked(last, numbered)
         for old in sorted(last.parent.glob("round-*.ckpt"))[: -self.keep]:
             old.unlink()
+
+
+def linked(file: Path, name: Path) -> None:
+    """Give a file a second name, in one step: the same bytes, no second copy where the file system can."""
+    partial = name.with_name(f"{name.name}.partial")
+    partial.unlink(missing_ok=True)
+    try:
+        os.link(file, partial)
+    except OSError:  # a file system without hard links
+        shutil.copy2(file, partial)
+    partial.replace(name)

@@ -28,6 +28,7 @@ from rairl_lightning.evaluation.reranking import rerank, reward_auroc
 from rairl_lightning.evaluation.sampling import Answered
 from rairl_lightning.evaluation.summary import Figures, interval, print_summary, write_summary
 from rairl_lightning.functional.bootstrap import percentile_interval, resampled_counts
+from rairl_lightning.functional.processes import agreed
 from rairl_lightning.functional.ranking import random_choice, resampled_auroc
 from rairl_lightning.module import RAIRL
 from rairl_lightning.types import Demonstration
@@ -99,9 +100,9 @@ class FinalReport(Callback):
         if not compared and not isinstance(pl_module, SFT):
             rank_zero_info("FinalReport: nothing to compare, this run had no SFT initialisation or no rounds.")
             return
+        with trainer.precision_plugin.forward_context():
+            summary = self.summary(pl_module, datamodule)  # every process does its part
         if trainer.is_global_zero:
-            with trainer.precision_plugin.forward_context():
-                summary = self.summary(pl_module, datamodule)
             path = Path(trainer.default_root_dir) / "summary.json"
             write_summary(path, summary)
             print_summary(summary)
@@ -194,7 +195,8 @@ class FinalReport(Callback):
 
     def _continue_sft(self, module: RoundsModule, data: DemonstrationDataModule) -> None:
         """Train the SFT policy on for as long as warm-up and rounds took; the best selection epoch is kept."""
-        seconds = sum(self._seconds.get(module.title(phase), 0.0) for phase in (Phase.WARMUP, Phase.ADVERSARIAL))
+        spent = sum(self._seconds.get(module.title(phase), 0.0) for phase in (Phase.WARMUP, Phase.ADVERSARIAL))
+        seconds = agreed(spent, module.device)
         factory, _ = module.factories["sft"]
         policy = module.models.policy
         optimizer = factory(module.models.trainable_parameters("policy"))

@@ -1,4 +1,4 @@
-"""Run a per-trace function in micro-batches of bounded size."""
+"""Run a per-trace function in micro-batches of bounded size, shared out over the processes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 
 from rairl_lightning.functional.batching import token_budget_split
+from rairl_lightning.functional.processes import own, summed
 from rairl_lightning.types import TokenBatch
 
 
@@ -14,6 +15,8 @@ def map_rows(
     function: Callable[[TokenBatch], Sequence[Tensor]], tokens: TokenBatch, max_tokens: int
 ) -> tuple[Tensor, ...]:
     """Apply ``function`` to groups of traces of similar length and put the results back in place.
+
+    With several processes each does its part, and all get the whole: all must call it.
 
     Args:
         function: maps n traces to tensors ``[n, t, …]`` aligned on their tokens.
@@ -25,11 +28,14 @@ def map_rows(
     """
     whole: list[Tensor] = []
     groups = token_budget_split(tokens.lengths_N, max_tokens)
-    for rows in groups:
+    mine = own(groups)
+    for rows in mine or groups[:1]:  # a process without a part must still know the results' shapes
         results = function(tokens.select(rows))
         if not whole:
             whole = [part.new_zeros(*tokens.input_ids.shape, *part.shape[2:]) for part in results]
+        if not mine:
+            break
         columns = tokens.attention_mask[rows].any(dim=0).nonzero().squeeze(1)
         for target, part in zip(whole, results, strict=True):
             target[rows[:, None].to(columns.device), columns[None, :]] = part
-    return tuple(whole)
+    return summed(*whole)

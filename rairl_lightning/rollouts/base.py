@@ -4,11 +4,28 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from rairl_lightning.models import Policy, TraceCodec
 from rairl_lightning.types import Rollouts
+
+
+@dataclass(frozen=True)
+class PartOfDraws:
+    """A generator whose draws are for more prompts than those that are sampled here.
+
+    Attributes:
+        generator: the same, in the same state, wherever a part is sampled.
+        first: place of the first prompt here among all.
+        prompts: all of them.
+    """
+
+    generator: torch.Generator
+    first: int
+    prompts: int
 
 
 class Sampler(ABC):
@@ -27,7 +44,7 @@ class Sampler(ABC):
         prompts: Sequence[Sequence[int]],
         group_size: int,
         codec: TraceCodec,
-        generator: torch.Generator,
+        generator: torch.Generator | PartOfDraws,
         *,
         temperature: float | None = None,
     ) -> Rollouts:
@@ -38,9 +55,27 @@ class Sampler(ABC):
             prompts: B templated prompts as ids.
             group_size: G ≥ 1.
             codec: of the policy.
-            generator: the only source of randomness.
+            generator: the only source of randomness; read by :func:`uniforms`.
             temperature: replaces the sampler's own; 0 takes the most probable token.
 
         Returns:
             B·G traces, row ``b * group_size + g`` for sample ``g`` of prompt ``b``, on the policy's device.
         """
+
+
+def uniforms(source: torch.Generator | PartOfDraws, tokens: int, prompts: int, group_size: int) -> Tensor:
+    """What the completions of some prompts are drawn by, whoever samples them and in however many passes.
+
+    Args:
+        source: drawn from once.
+        tokens: T, the longest completion.
+        prompts: B.
+        group_size: G.
+
+    Returns:
+        ``[T, B·G]`` float32 in (0, 1], on the generator's device.
+    """
+    part = PartOfDraws(source, 0, prompts) if isinstance(source, torch.Generator) else source
+    shape, device = (tokens, part.prompts * group_size), part.generator.device
+    all_TN = 1 - torch.rand(shape, generator=part.generator, device=device)
+    return all_TN[:, part.first * group_size : (part.first + prompts) * group_size]

@@ -13,7 +13,7 @@ from torch import Tensor
 from rairl_lightning.errors import ConfigError, DataError
 from rairl_lightning.models import Policy, TraceCodec
 from rairl_lightning.models.modes import evaluating
-from rairl_lightning.rollouts.base import Sampler
+from rairl_lightning.rollouts.base import PartOfDraws, Sampler, uniforms
 from rairl_lightning.rollouts.drawing import draw
 from rairl_lightning.types import Rollouts, TokenBatch
 
@@ -84,7 +84,7 @@ class StepwiseSampler(Sampler):
         prompts: Sequence[Sequence[int]],
         group_size: int,
         codec: TraceCodec,
-        generator: torch.Generator,
+        generator: torch.Generator | PartOfDraws,
         *,
         temperature: float | None = None,
     ) -> Rollouts:
@@ -93,14 +93,14 @@ class StepwiseSampler(Sampler):
             raise DataError("A prompt has no tokens.", remedy="encode prompts with the codec")
         heat = self.temperature if temperature is None else temperature
         drawn: list[tuple[list[int], Tensor]] = []
+        # All draws come first: they then depend neither on when rows finish, nor on compaction, nor on the passes.
+        uniforms_TN = uniforms(generator, self.max_new_tokens, len(prompts), group_size).to(policy.device)
         with evaluating(policy), torch.inference_mode():
             start = self.decoding(policy, codec.pad_id)
             for part, count in self._passes(prompts, group_size):
-                # All draws of a pass come first: they then depend neither on when rows finish nor on compaction.
-                shape = (self.max_new_tokens, len(part) * count)
-                uniforms = 1 - torch.rand(shape, generator=generator, device=generator.device)
-                drawn += self._decode(start(part, count), codec, uniforms.to(policy.device), heat)
-        return _collect(prompts, drawn, group_size, codec, policy.device)
+                own_TN = uniforms_TN[:, len(drawn) : len(drawn) + len(part) * count]
+                drawn += self._decode(start(part, count), codec, own_TN, heat)
+        return collect(prompts, drawn, group_size, codec, policy.device)
 
     def _passes(
         self, prompts: Sequence[Sequence[int]], group_size: int
@@ -142,13 +142,22 @@ def _cut(ids_NT: Tensor, logprobs_NT: Tensor, steps: int, eos_id: int) -> list[t
     return [(ids_NT[n, :length].tolist(), logprobs_NT[n, :length]) for n, length in enumerate(lengths)]
 
 
-def _collect(
+def collect(
     prompts: Sequence[Sequence[int]],
     drawn: Sequence[tuple[list[int], Tensor]],
     group_size: int,
     codec: TraceCodec,
     device: torch.device,
 ) -> Rollouts:
+    """Rollouts of what was drawn.
+
+    Args:
+        prompts: B of them.
+        drawn: ids of each of the B·G completions, and their log-probabilities on the CPU.
+        group_size: G.
+        codec: says where steps end and what the text is.
+        device: where the rollouts go.
+    """
     traces, texts = [], []
     for row, (ids, _) in enumerate(drawn):
         trace, text = codec.trace(prompts[row // group_size], ids)

@@ -32,6 +32,7 @@ from rairl_lightning.callbacks import (
     TraceLogger,
 )
 from rairl_lightning.callbacks.health import Above
+from rairl_lightning.callbacks.interrupt import Wish
 from rairl_lightning.components import AnswerAndFormat, ClippedSurrogate, KLInReward, Verifier
 from rairl_lightning.errors import CheckpointError, ConfigError, ModelError
 from rairl_lightning.rollouts import HFSampler
@@ -263,7 +264,7 @@ def test_a_run_killed_in_an_sft_epoch_goes_on_from_its_start(base: Path, tmp_pat
 def test_an_interrupt_leaves_a_checkpoint(base: Path, tmp_path: Path, make: Make) -> None:
     class CtrlC(Callback):
         def on_train_batch_start(self, trainer: Any, pl_module: Any, *_: Any) -> None:
-            interrupt._asked = pl_module.clock.batches == 1
+            interrupt._wish = Wish(Wish.STOP * (pl_module.clock.batches == 1))
 
     straight = everything(fit(seeded(make, gates.full(base)), tmp_path))
     interrupt = InterruptCheckpoint()

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from rairl_lightning.algorithms.phases import SFTInitialisation, Warmup
 from rairl_lightning.callbacks import AdapterCheckpoint, DiscriminatorProbe, InterruptCheckpoint
+from rairl_lightning.callbacks.interrupt import Wish
 from rairl_lightning.errors import CheckpointError
 from rairl_lightning.models import LoRASpec, SharedBase
 from rairl_lightning.module import RAIRL
@@ -41,23 +42,12 @@ def a_module(spec: Any, **settings: Any) -> RAIRL:
     return gates.module(spec, **{"rounds": ROUNDS, **settings})
 
 
-def everything(module: RAIRL, trainer: Any) -> dict[str, Tensor]:
-    """Weights, moments of all optimisers, and the replay buffer."""
-    out = gates.weights(module)
-    for number, optimizer in enumerate(trainer.optimizers):
-        for index, state in optimizer.state_dict()["state"].items():
-            out |= {f"{number}.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
-    for number, kept in enumerate(trainer.datamodule.buffer.state_dict()["rounds"]):
-        out |= {f"buffer.{number}.{name}": value.float() for name, value in kept.items()}
-    return out
-
-
 def run(
     module: RAIRL, folder: Path, callbacks: Any = (), ckpt_path: Any = None, **settings: Any
 ) -> tuple[dict[str, Tensor], Any]:
     trainer = gates.trainer(folder, callbacks, **settings)
     trainer.fit(module, datamodule=gates.data(), ckpt_path=ckpt_path)
-    return everything(module, trainer), trainer
+    return gates.everything(module, trainer), trainer
 
 
 @pytest.mark.parametrize("name", ["full", "shared"])
@@ -78,7 +68,7 @@ def test_resuming_after_an_interrupt_equals_no_stop(base: Path, tmp_path: Path, 
 
     class CtrlC(Callback):
         def on_train_batch_start(self, trainer: Any, pl_module: RAIRL, *_: Any) -> None:
-            interrupt._asked = pl_module.clock.round == round_ - 1
+            interrupt._wish = Wish(Wish.STOP * (pl_module.clock.round == round_ - 1))
 
     interrupt = InterruptCheckpoint()
     with pytest.raises(SystemExit):

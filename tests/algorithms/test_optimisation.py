@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rairl_lightning.algorithms.optimisation import PATIENCE, Player, Stopwatch, Update
+from rairl_lightning.algorithms.optimisation import MOST_SKIPPED, PATIENCE, Player, Stopwatch, Update
 from rairl_lightning.components import ParameterGroup
 from rairl_lightning.components.schedules import Constant
 from rairl_lightning.errors import TrainingError
@@ -86,9 +86,18 @@ def test_standing_still_is_an_error_only_in_a_row() -> None:
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_gradient_that_is_not_finite_moves_nothing(bad: float) -> None:
     game = Game()
-    with pytest.raises(TrainingError, match="gradient of the policy is not finite"):
+    for _ in range(MOST_SKIPPED):
+        assert game.update([bad * game.weight.sum()]).skipped
+    with pytest.raises(TrainingError, match="updates of the policy are not finite"):
         game.update([bad * game.weight.sum()])
     assert game.weight.tolist() == [3.0, 4.0]
+
+
+def test_only_skips_in_a_row_are_too_many() -> None:
+    game = Game()
+    for _ in range(MOST_SKIPPED):
+        game.update([float("nan") * game.weight.sum()])
+        assert not game.update().skipped
 
 
 def test_a_stopwatch_adds_up_and_starts_afresh() -> None:
@@ -104,7 +113,8 @@ def test_a_stopwatch_adds_up_and_starts_afresh() -> None:
 
 def test_a_bad_update_can_be_skipped_instead() -> None:
     game = Game()
-    done = game.player.update([float("nan") * game.weight.sum()], lambda loss: loss.backward(), lambda: None, True)
+    for _ in range(2 * MOST_SKIPPED):
+        done = game.player.update([float("nan") * game.weight.sum()], lambda loss: loss.backward(), lambda: None, True)
     assert done.skipped and done.update_norm == 0 and game.weight.tolist() == [3.0, 4.0]
     assert not game.update().skipped and game.weight.tolist() == pytest.approx([2.7, 3.6]), "nothing stays"
 

@@ -80,7 +80,7 @@ def as_it_was(module: Any, objective: PolicyObjective, members: GroupMembers, ad
             seen.compare(current.logprobs, sampler, part.completion_mask)
             yield output.loss
 
-    update = module.update_player("policy", losses())
+    update = module.update_player("policy", losses(), str)
     module.clock.policy_updates += 1
     module.log_update("policy", update)
     module.log_dict(seen.statistics())
@@ -184,7 +184,7 @@ def test_schedules_counters_and_logs_follow_the_updates(base: Path, tmp_path: Pa
     module = made(make, gates.full(base), policy_epochs=2, policy_minibatches=2, policy_schedule=schedule)
     done: list[Any] = []
     update_player = module.update_player
-    module.update_player = lambda name, losses: done.append((name, update_player(name, losses))) or done[-1][1]
+    module.update_player = lambda name, *rest: done.append((name, update_player(name, *rest))) or done[-1][1]
     trainer = fit(module, tmp_path)
     updates = [update for name, update in done if name == "policy"]
     assert len(updates) == module.clock.policy_updates == trainer.global_step == 2 * 4

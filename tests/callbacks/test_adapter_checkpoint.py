@@ -8,6 +8,7 @@ from typing import Any
 import gates
 import pytest
 import torch
+from lightning import Callback
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -44,6 +45,39 @@ def test_a_numbered_checkpoint_does_not_follow_the_last(base: Path, tmp_path: Pa
     folder = tmp_path / "checkpoints"
     assert clock(folder / "round-000001.ckpt")["round"] == 1 != clock(folder / "last.ckpt")["round"]
     assert (folder / "last.ckpt").samefile(folder / "round-000002.ckpt"), "no second copy"
+
+
+class Scores(Callback):
+    """Logs a selection metric after some rounds."""
+
+    def __init__(self, *scores: float | None) -> None:
+        self.scores = scores
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+        score = self.scores[pl_module.clock.round - 1]
+        if score is not None:
+            trainer.callback_metrics["selection/score"] = torch.tensor(score)
+
+
+def test_the_best_is_of_the_round_that_was_measured_and_survives_a_resume(base: Path, tmp_path: Path) -> None:
+    def run(scores: Scores, rounds: int, ckpt_path: Any = None) -> int:
+        saving = AdapterCheckpoint(every_n_rounds=100, monitor="selection/score")
+        module = gates.module(gates.full(base), rounds=rounds, warmup=Warmup(0))
+        gates.trainer(tmp_path, [scores, saving]).fit(module, datamodule=gates.data(), ckpt_path=ckpt_path)
+        return clock(tmp_path / "checkpoints" / "best.ckpt")["round"]
+
+    assert run(Scores(None, 0.5, None, 0.4), 4) == 2
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    assert run(Scores(*[None] * 4, 0.5, 0.45), 6, last) == 2, "a tie is no better, and the score was remembered"
+    assert run(Scores(*[None] * 6, 0.6, None), 8, last) == 7
+    assert names(tmp_path) == ["best.ckpt", "last.ckpt", "round-000008.ckpt"]
+
+
+def test_the_best_is_chosen_on_selection_and_a_metric_nobody_logs_is_named(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="selection split alone"):
+        AdapterCheckpoint(monitor="test/pass@1")
+    with pytest.warns(UserWarning, match="never logged"):
+        fit(base, tmp_path, rounds=1, monitor="selection/nobody")
 
 
 def test_a_full_disk_leaves_the_previous_checkpoint(

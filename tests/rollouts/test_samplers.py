@@ -6,6 +6,7 @@ import torch
 
 from rairl_lightning.errors import ConfigError, DataError
 from rairl_lightning.rollouts import HFSampler, InPlace, SharedPrefixSampler
+from rairl_lightning.rollouts.base import PartOfDraws, uniforms
 from rairl_lightning.rollouts.drawing import draw
 
 KINDS = {
@@ -96,6 +97,21 @@ def test_passes_cover_every_row_in_order(pair, prompts, max_rows):
     assert [p for part, count in passes for p in part for _ in range(count)] == [p for p in prompts for _ in range(4)]
     greedy = sample(pair, prompts, temperature=0, max_rows=max_rows)
     assert same(greedy, sample(pair, prompts, temperature=0))
+
+
+@pytest.mark.parametrize("max_rows", [1, 3, 5])
+def test_the_passes_change_no_trace(pair, prompts, max_rows):
+    assert sample(pair, prompts, max_rows=max_rows).texts == sample(pair, prompts).texts
+
+
+def test_a_part_of_the_draws_is_that_part():
+    def generator():
+        return torch.Generator().manual_seed(1)
+
+    whole = uniforms(generator(), 5, 4, 3)
+    assert torch.equal(uniforms(PartOfDraws(generator(), 2, 4), 5, 2, 3), whole[:, 6:])
+    assert torch.equal(uniforms(PartOfDraws(generator(), 4, 4), 5, 0, 3), whole[:, 12:])
+    assert whole.shape == (5, 12) and whole.unique().numel() == 60 and whole.min() > 0 and whole.max() <= 1
 
 
 def test_sampling_leaves_modes_and_tensors_fit_for_training(pair, prompts):
