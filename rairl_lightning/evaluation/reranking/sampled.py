@@ -17,7 +17,7 @@ from rairl_lightning.evaluation.reranking.plan import ROWS, Sampling
 from rairl_lightning.evaluation.trained import TrainedReward
 from rairl_lightning.models.exports import load_policy_alone
 from rairl_lightning.models.pair import ModelPair
-from rairl_lightning.rollouts import HFSampler
+from rairl_lightning.rollouts import SharedPrefixSampler
 from rairl_lightning.types import Demonstration
 
 
@@ -36,7 +36,7 @@ def sample_to_file(
     Yields:
         How many questions were answered so far.
     """
-    sampler = HFSampler(how.max_new_tokens, max_rows=ROWS)
+    sampler = SharedPrefixSampler(how.max_new_tokens, max_rows=ROWS)
     policy, codec = reward.models.policy, reward.codec
     generator = torch.Generator(device=policy.device).manual_seed(seed)
     with path.open("w", encoding="utf-8") as file:
