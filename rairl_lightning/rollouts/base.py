@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 
@@ -16,9 +17,11 @@ class Sampler(ABC):
 
     Attributes:
         temperature: τ of the distribution that training samples from; the trainer's log-probabilities use the same.
+        shares_prompts: whether the keys and values of a prompt are held once for all its samples, for planning.
     """
 
     temperature: float
+    shares_prompts: ClassVar[bool] = False
 
     @abstractmethod
     def sample(
