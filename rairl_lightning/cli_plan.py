@@ -4,29 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
 
 from rairl_lightning.cli_commands import options_of, parsed
-from rairl_lightning.cli_parser import RAIRLCLI, ROOMS, check_trainer
 from rairl_lightning.commands.plan import plan
-
-
-class PlannedCLI(RAIRLCLI):
-    """Parses and builds what ``fit`` would run, but no Trainer, which would look for the device, and runs nothing."""
-
-    def instantiate_trainer(self, **kwargs: Any) -> None:  # type: ignore[override]
-        """Only check the flags, as fit does.
-
-        Raises:
-            ConfigError: for flags that cannot work.
-        """
-        check_trainer(self._get(self.config, "trainer"), manual=not self.model.automatic_optimization)
-
-    def _set_seed(self) -> None:
-        """Nothing is drawn."""
-
-    def _run_subcommand(self, subcommand: str) -> None:
-        """Nothing is run."""
 
 
 def launch(args: Sequence[str]) -> None:
@@ -40,7 +20,9 @@ def launch(args: Sequence[str]) -> None:
         SystemExit: 0 if it fits, 3 if not.
     """
     own, others = separated(args)
-    options = parsed(plan, own)  # --help ends here
+    options = parsed(plan, own)  # --help ends here, before anything heavy is imported
+    from rairl_lightning.cli_parser import ROOMS, PlannedCLI
+
     for room in ROOMS:
         import_module(f"rairl_lightning.{room}")
     from rairl_lightning.data.datamodule import DemonstrationDataModule
