@@ -105,6 +105,11 @@ def _launch(arguments: Sequence[str]) -> None:
     from rairl_lightning.cli_quiet import no_loading_bars, quieten
 
     quieten()
+    if arguments[0] == "plan":
+        from rairl_lightning.cli_plan import launch as launch_plan
+
+        launch_plan(arguments[1:])
+        return
     if arguments[0] in COMMANDS:
         from rairl_lightning.cli_commands import launch as launch_command
 

@@ -87,5 +87,12 @@ def parser_of(function: Function) -> ArgumentParser:
         formatter_class=lambda prog: _Formatter(prog, max_help_position=28, width=width),  # type: ignore[arg-type]
     )
     parser.add_argument("--config", action="config", help="YAML file of options; may be repeated, the later wins")
-    parser.add_function_arguments(function, as_group=False, fail_untyped=True)
+    given: set[str | int] = {one for one in inspect.signature(function).parameters if one not in options_of(function)}
+    parser.add_function_arguments(function, as_group=False, fail_untyped=True, skip=given)
     return parser
+
+
+def options_of(function: Function) -> dict[str, str]:
+    """The options of a command with their types as written; positional-only arguments are given by whoever calls it."""
+    parameters = inspect.signature(function).parameters.values()
+    return {one.name: str(one.annotation) for one in parameters if one.kind is not one.POSITIONAL_ONLY}

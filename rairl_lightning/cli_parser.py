@@ -166,6 +166,24 @@ class RAIRLCLI(LightningCLI):
         return super().instantiate_trainer(**kwargs)
 
 
+class PlannedCLI(RAIRLCLI):
+    """Parses and builds what ``fit`` would run, but no Trainer, which would look for the device, and runs nothing."""
+
+    def instantiate_trainer(self, **kwargs: Any) -> None:  # type: ignore[override]
+        """Only check the flags, as fit does.
+
+        Raises:
+            ConfigError: for flags that cannot work.
+        """
+        check_trainer(self._get(self.config, "trainer"), manual=not self.model.automatic_optimization)
+
+    def _set_seed(self) -> None:
+        """Nothing is drawn."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Nothing is run."""
+
+
 def launch(args: Sequence[str], datamodule_class: type[LightningDataModule] | None = None) -> None:
     """Run one command.
 

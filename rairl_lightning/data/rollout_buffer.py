@@ -33,6 +33,11 @@ class RolloutBuffer:
     def __len__(self) -> int:
         return sum(len(kept["input_ids"]) for kept in self._rounds)
 
+    @property
+    def capacity(self) -> int:
+        """Rounds it remembers at most."""
+        return self._rounds.maxlen or 0
+
     def push(self, tokens: TokenBatch) -> None:
         """Remember one round's traces; the oldest round leaves when the buffer is full."""
         kept = {name: getattr(tokens, name).detach().cpu().clone() for name in _COLUMNS}

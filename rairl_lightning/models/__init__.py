@@ -6,10 +6,12 @@ from rairl_lightning.models.full import FullFineTuning
 from rairl_lightning.models.heads import ExpectationHead, HeadInputs, HeadSpec, LinearHead, TwoHeads
 from rairl_lightning.models.pair import ModelPair, PairSpec
 from rairl_lightning.models.policy import Policy, Reference
+from rairl_lightning.models.shapes import BackboneShape, PairShape, PlayerShape
 from rairl_lightning.models.shared import SharedBase, TwoBackbones
 from rairl_lightning.models.specs import BackboneSpec, LoRASpec
 
 __all__ = [
+    "BackboneShape",
     "BackboneSpec",
     "Discriminator",
     "ExpectationHead",
@@ -19,7 +21,9 @@ __all__ = [
     "LinearHead",
     "LoRASpec",
     "ModelPair",
+    "PairShape",
     "PairSpec",
+    "PlayerShape",
     "Policy",
     "Reference",
     "SharedBase",

@@ -15,6 +15,7 @@ from rairl_lightning.models.heads import HeadSpec, LinearHead
 from rairl_lightning.models.loading import checkpoint_activations, fingerprint, load_backbone, load_tokenizer
 from rairl_lightning.models.pair import ModelPair, PairSpec
 from rairl_lightning.models.policy import Policy, Reference
+from rairl_lightning.models.shapes import PairShape, whole_player
 from rairl_lightning.models.specs import BackboneSpec
 
 
@@ -58,6 +59,13 @@ class FullFineTuning(PairSpec):
             adapters_only=False,
             base_fingerprint=identity,
         )
+
+    def shape(self, *, with_discriminator: bool = True) -> PairShape:
+        """See :class:`PairSpec`."""
+        policy = whole_player(self.backbone)
+        discriminator = whole_player(self.backbone, self.head) if with_discriminator else None
+        reference = {"reference": policy.trained.bytes}
+        return PairShape(policy, discriminator, reference, 0, self.activation_checkpointing)
 
     def _discriminator(self, critic: PreTrainedModel) -> Discriminator:
         return Discriminator(

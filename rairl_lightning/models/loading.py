@@ -48,6 +48,19 @@ def load_tokenizer(spec: BackboneSpec) -> PreTrainedTokenizerBase:
         raise _not_loaded(spec, "tokenizer", error) from error
 
 
+def load_config(spec: BackboneSpec) -> PreTrainedConfig:
+    """Read the configuration of a backbone, and nothing else of it.
+
+    Raises:
+        ModelError: the folder is missing, or the hub does not give it.
+    """
+    _check_path(spec)
+    try:
+        return _without_dropout(spec)
+    except (OSError, ValueError) as error:
+        raise _not_loaded(spec, "configuration", error) from error
+
+
 def load_backbone(spec: BackboneSpec, device: torch.device | str = "cpu") -> PreTrainedModel:
     """Load a causal language model, frozen, without dropout, in evaluation mode, on its final device.
 

@@ -10,11 +10,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from rairl_lightning.errors import CheckpointError, ModelError
+from rairl_lightning.errors import CheckpointError, ConfigError, ModelError
 from rairl_lightning.models.codec import TraceCodec
 from rairl_lightning.models.discriminator import Discriminator
 from rairl_lightning.models.exports import load_players, save_players
 from rairl_lightning.models.policy import Policy, Reference
+from rairl_lightning.models.shapes import PairShape
 from rairl_lightning.models.views import assert_shared
 
 Player = Literal["policy", "discriminator"]
@@ -183,6 +184,21 @@ class PairSpec(ABC):
             device: where to.
             with_discriminator: False loads policy and reference alone: no second adapter or backbone, and no head.
         """
+
+    def shape(self, *, with_discriminator: bool = True) -> PairShape:
+        """How large the pair would be; reads configurations, and no weights.
+
+        Args:
+            with_discriminator: as in :meth:`build`.
+
+        Raises:
+            ConfigError: this kind of pair does not say.
+        """
+        raise ConfigError(
+            f"{type(self).__name__} does not say how large it is.",
+            expected="a pair that has the method shape",
+            remedy=f"write {type(self).__name__}.shape beside its build",
+        )
 
     @abstractmethod
     def load_codec(self) -> TraceCodec:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -17,6 +18,7 @@ from rairl_lightning.models.kernels.lora import adapted
 from rairl_lightning.models.loading import checkpoint_activations, fingerprint, load_backbone, load_tokenizer
 from rairl_lightning.models.pair import ModelPair, PairSpec
 from rairl_lightning.models.policy import Policy, Reference
+from rairl_lightning.models.shapes import PairShape, PlayerShape, adapted_player, base_bytes
 from rairl_lightning.models.specs import BackboneSpec, LoRASpec
 from rairl_lightning.models.views import assert_shared, view
 
@@ -49,6 +51,11 @@ class SharedBase(PairSpec):
         pair.shares_base = True
         pair.check_sharing()
         return pair
+
+    def shape(self, *, with_discriminator: bool = True) -> PairShape:
+        """See :class:`PairSpec`."""
+        critic = self.backbone if with_discriminator else None
+        return _shape(self, self.backbone, critic, lambda policy, _: base_bytes(policy.backbone, "base"))
 
     def load_codec(self) -> TraceCodec:
         """See :class:`PairSpec`."""
@@ -91,6 +98,18 @@ class TwoBackbones(PairSpec):
         identity = "-".join(fingerprint(model) for model in (base, critic) if model is not None)
         return _assemble(self, base, critic, identity, codec)
 
+    def shape(self, *, with_discriminator: bool = True) -> PairShape:
+        """See :class:`PairSpec`."""
+
+        def frozen(policy: PlayerShape, discriminator: PlayerShape | None) -> dict[str, int]:
+            own = base_bytes(policy.backbone, "policy's base")
+            if discriminator is None:
+                return own
+            kept = discriminator.reads_vocabulary
+            return own | base_bytes(discriminator.backbone, "discriminator's base", with_output=kept)
+
+        return _shape(self, self.policy_backbone, self.discriminator_backbone if with_discriminator else None, frozen)
+
     def load_codec(self) -> TraceCodec:
         """See :class:`PairSpec`; the discriminator's tokenizer is compared with it."""
         codec, other = (
@@ -105,6 +124,21 @@ class TwoBackbones(PairSpec):
                 remedy="choose two sizes of one model family; if only the templates differ, set chat_template on both",
             )
         return codec
+
+
+def _shape(
+    spec: SharedBase | TwoBackbones,
+    base: BackboneSpec,
+    critic: BackboneSpec | None,
+    frozen: Callable[[PlayerShape, PlayerShape | None], dict[str, int]],
+) -> PairShape:
+    policy = adapted_player(base, spec.policy_lora, _lora_config(spec.policy_lora, "CAUSAL_LM"))
+    discriminator = None
+    if critic is not None:
+        config = _lora_config(spec.discriminator_lora, "FEATURE_EXTRACTION")
+        discriminator = adapted_player(critic, spec.discriminator_lora, config, spec.head)
+    parts = frozen(policy, discriminator)
+    return PairShape(policy, discriminator, parts, policy.trained.bytes, spec.activation_checkpointing)
 
 
 def _assemble(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -33,9 +34,11 @@ class Sampler(ABC):
 
     Attributes:
         temperature: τ of the distribution that training samples from; the trainer's log-probabilities use the same.
+        shares_prompts: whether the keys and values of a prompt are held once for all its samples, for planning.
     """
 
     temperature: float
+    shares_prompts: ClassVar[bool] = False
 
     @abstractmethod
     def sample(

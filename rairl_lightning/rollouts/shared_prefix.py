@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from rairl_lightning.models import Policy
 from rairl_lightning.models.decoding import HeldWeights, Packed, Session, lean_decoder
@@ -29,6 +30,7 @@ class SharedPrefixSampler(StepwiseSampler):
     """
 
     weights: HeldWeights = field(default_factory=Packed)
+    shares_prompts: ClassVar[bool] = True
 
     def decoding(self, policy: Policy, pad_id: int) -> Callable[[Sequence[Sequence[int]], int], Decoding]:
         """See :class:`StepwiseSampler`."""
