@@ -16,7 +16,7 @@ from rairl_lightning.components.corrections import SamplerCorrection
 from rairl_lightning.components.critics import Critic
 from rairl_lightning.components.experts import ExpertInGroup
 from rairl_lightning.components.penalties import GradientPenalty
-from rairl_lightning.functional.batching import local_rivals, token_budget_split
+from rairl_lightning.functional.batching import local_rivals
 from rairl_lightning.models.discriminator import Discriminator
 from rairl_lightning.models.pair import ModelPair
 from rairl_lightning.models.policy import Policy
@@ -157,7 +157,7 @@ def policy_losses(
     tokens = batch.tokens
     weights_NT = expert.weigh(loss.token_weights(tokens.completion_mask), batch.is_expert_N, batch.group_size)
     columns = (batch.sampler_logprobs_NT, batch.old_logprobs_NT, batch.advantages_NT, weights_NT)
-    for rows in token_budget_split(tokens.lengths_N, max_tokens):
+    for rows in pair.policy.micro_batches(tokens, max_tokens):
         part, *columns_of_part = tokens.select_with(rows, *columns)
         sampler, old, advantages, weights = columns_of_part
         reference = pair.reference.logprobs(part, temperature).logprobs if loss.needs_reference else None
