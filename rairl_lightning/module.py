@@ -106,7 +106,7 @@ class RAIRL(RoundsModule):
         discriminator_schedule: learning-rate factor over the warm-up's and ``rounds`` times the most updates.
         sft_schedule: learning-rate factor in the SFT initialisation.
         gradient_clip: largest gradient norm of either player (paper: 1.0), > 0.
-        max_tokens_per_microbatch: padded tokens in a model at once; bounds memory, changes no gradient.
+        max_tokens_per_microbatch: tokens in a model at once; bounds memory, changes no gradient.
         seed: of sampling and of drawing discriminator batches.
     """
 

@@ -35,8 +35,8 @@ class PairModule(LightningModule):
     Args:
         pair: how policy, discriminator and reference are made.
         sampler: draws completions from the policy.
-        max_tokens_per_microbatch: padded tokens that go through a model at once, >= 1; the gradient does not
-            depend on it.
+        max_tokens_per_microbatch: tokens that go through a model at once, >= 1; the gradient does not depend on it.
+            A model that reads packed rows counts a prompt once for its traces and no padding, another padded tokens.
         seed: of sampling and of drawing discriminator batches.
     """
 

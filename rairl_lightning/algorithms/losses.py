@@ -19,7 +19,7 @@ from rairl_lightning.components.corrections import SamplerCorrection
 from rairl_lightning.components.critics import Critic
 from rairl_lightning.components.experts import ExpertInGroup
 from rairl_lightning.components.penalties import GradientPenalty
-from rairl_lightning.functional.batching import local_rivals, token_budget_split
+from rairl_lightning.functional.batching import local_rivals
 from rairl_lightning.functional.processes import own
 from rairl_lightning.models.discriminator import Discriminator
 from rairl_lightning.models.pair import ModelPair
@@ -162,7 +162,7 @@ def policy_losses(
     tokens = batch.tokens
     weights_NT = expert.weigh(loss.token_weights(tokens.completion_mask), batch.is_expert_N, batch.group_size)
     columns = (batch.sampler_logprobs_NT, batch.old_logprobs_NT, batch.advantages_NT, weights_NT)
-    batches = own(token_budget_split(tokens.lengths_N, max_tokens))
+    batches = own(pair.policy.micro_batches(tokens, max_tokens))
     if not batches:
         _see_nothing(loss, seen, tokens.device)
     for rows in batches:

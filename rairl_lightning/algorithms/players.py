@@ -28,7 +28,7 @@ class PlayersModule(PairModule):
         sampler: draws completions from the policy.
         factories: optimiser and schedule by name; ``discriminator`` moves the discriminator, all others the policy.
         gradient_clip: largest gradient norm of any player, > 0.
-        max_tokens_per_microbatch: padded tokens that go through a model at once, >= 1.
+        max_tokens_per_microbatch: tokens that go through a model at once, >= 1.
         seed: of sampling and of drawing discriminator batches.
     """
 

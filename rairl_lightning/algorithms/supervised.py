@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from rairl_lightning.functional import processes
-from rairl_lightning.functional.batching import token_budget_split
 from rairl_lightning.models.policy import Policy
 from rairl_lightning.types import TokenBatch
 
@@ -23,13 +22,13 @@ def sft_losses(policy: Policy, experts: TokenBatch, max_tokens: int) -> Iterator
     Args:
         policy: the model to train.
         experts: ``[N, T]`` demonstrations.
-        max_tokens: padded tokens of one micro-batch.
+        max_tokens: of one micro-batch, as the policy counts them.
 
     Yields:
         One scalar with gradient for each micro-batch.
     """
     total = experts.completion_mask.sum().clamp(min=1)
-    for rows in processes.own(token_budget_split(experts.lengths_N, max_tokens)):
+    for rows in processes.own(policy.micro_batches(experts, max_tokens)):
         yield -policy.logprobs(experts.select(rows)).logprobs.sum() / total
 
 

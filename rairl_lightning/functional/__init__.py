@@ -15,7 +15,12 @@ from rairl_lightning.functional.adversarial import (
     wasserstein_losses,
     weighted_grid_sum,
 )
-from rairl_lightning.functional.batching import local_rivals, paired_budget_split, token_budget_split
+from rairl_lightning.functional.batching import (
+    local_rivals,
+    paired_budget_split,
+    prompt_budget_split,
+    token_budget_split,
+)
 from rairl_lightning.functional.bootstrap import (
     ConfidenceInterval,
     bootstrap_interval,
@@ -167,6 +172,7 @@ __all__ = [
     "per_trace_weights",
     "percentile_interval",
     "previous_point",
+    "prompt_budget_split",
     "random_choice",
     "reciprocal_rank",
     "reliability_sums",

@@ -36,6 +36,54 @@ def token_budget_split(lengths_N: Tensor, max_tokens: int) -> list[Tensor]:
     return batches
 
 
+def prompt_budget_split(
+    lengths_N: Tensor, prompt_lengths_N: Tensor, prompts_N: Tensor, max_tokens: int
+) -> list[Tensor]:
+    """Split rows for a model that reads no padding and a prompt once for all its traces in a micro-batch.
+
+    ``Σ prompts + Σ completions <= max_tokens``. Traces of one prompt travel together where the budget allows, prompts
+    with the longest traces first. A row longer than the budget travels alone.
+
+    Args:
+        lengths_N: ``[N]`` real tokens of each row.
+        prompt_lengths_N: ``[N]`` those of its prompt.
+        prompts_N: ``[N]`` int64, which prompt it has: equal numbers for equal prompts.
+        max_tokens: tokens that the model reads in one micro-batch, >= 1.
+
+    Returns:
+        Row indices of each micro-batch; every row once, the same split for the same input.
+
+    Raises:
+        ConfigError: ``max_tokens`` is below 1.
+        DataError: the shapes differ.
+
+    >>> lengths, prompts = torch.tensor([6, 9, 7, 8]), torch.tensor([0, 1, 0, 0])
+    >>> [rows.tolist() for rows in prompt_budget_split(lengths, torch.tensor([4, 5, 4, 4]), prompts, max_tokens=13)]
+    [[1], [3, 2, 0]]
+    """
+    check_number("max_tokens", max_tokens, at_least=1)
+    check_same_shape(lengths=lengths_N, prompt_lengths=prompt_lengths_N, prompts=prompts_N)
+    lengths, shared = lengths_N.tolist(), prompt_lengths_N.tolist()
+    groups: dict[int, list[int]] = {}
+    for row, prompt in sorted(enumerate(prompts_N.tolist()), key=lambda pair: -lengths[pair[0]]):
+        groups.setdefault(prompt, []).append(row)
+    batches: list[list[int]] = []
+    room = 0
+    for rows in groups.values():
+        prompt = shared[rows[0]]
+        whole = prompt + sum(lengths[row] - prompt for row in rows)
+        opens = not batches or whole > room  # parted, a group would have its prompt read twice
+        room -= prompt
+        for row in rows:
+            own = lengths[row] - prompt
+            if opens or own > room:
+                batches.append([])
+                room, opens = max_tokens - prompt, False
+            batches[-1].append(row)
+            room -= own
+    return [torch.tensor(rows, device=lengths_N.device) for rows in batches]
+
+
 def paired_budget_split(lengths_N: Tensor, rivals_N: Tensor, max_tokens: int) -> list[Tensor]:
     """Micro-batches that never part a trace from the demonstration it is compared with.
 

@@ -1,33 +1,50 @@
-"""Run a per-trace function in micro-batches of bounded size, shared out over the processes."""
+"""Micro-batches of bounded size, and a per-trace function run in them, shared out over the processes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from rairl_lightning.functional.batching import token_budget_split
+from rairl_lightning.functional.batching import prompt_budget_split, token_budget_split
 from rairl_lightning.functional.processes import own, summed
+from rairl_lightning.models.packing import packs, same_prompts
 from rairl_lightning.types import TokenBatch
 
 
+def micro_batches(decoder: nn.Module, tokens: TokenBatch, max_tokens: int) -> list[Tensor]:
+    """Rows of each micro-batch, by the tokens that the decoder reads.
+
+    Args:
+        decoder: if it reads packed rows, a prompt counts once and padding never; else padded tokens count.
+        tokens: N traces, padded on either side.
+        max_tokens: of a micro-batch (one trace is always allowed).
+    """
+    if not packs(decoder):
+        return token_budget_split(tokens.lengths_N, max_tokens)
+    prompts_N, lengths_N, prompt_lengths_N = (
+        torch.tensor(column, dtype=torch.int64, device=tokens.device) for column in same_prompts(tokens)
+    )
+    return prompt_budget_split(lengths_N, prompt_lengths_N, prompts_N, max_tokens)
+
+
 def map_rows(
-    function: Callable[[TokenBatch], Sequence[Tensor]], tokens: TokenBatch, max_tokens: int
+    function: Callable[[TokenBatch], Sequence[Tensor]], tokens: TokenBatch, groups: Sequence[Tensor]
 ) -> tuple[Tensor, ...]:
-    """Apply ``function`` to groups of traces of similar length and put the results back in place.
+    """Apply ``function`` to groups of traces and put the results back in place.
 
     With several processes each does its part, and all get the whole: all must call it.
 
     Args:
         function: maps n traces to tensors ``[n, t, …]`` aligned on their tokens.
         tokens: N traces, padded on either side.
-        max_tokens: padded tokens of a group (one trace is always allowed).
+        groups: row indices of each group, every row once: :func:`micro_batches`.
 
     Returns:
         The tensors ``[N, T, …]``, in the order of ``tokens``, 0 where a group had no column.
     """
     whole: list[Tensor] = []
-    groups = token_budget_split(tokens.lengths_N, max_tokens)
     mine = own(groups)
     for rows in mine or groups[:1]:  # a process without a part must still know the results' shapes
         results = function(tokens.select(rows))

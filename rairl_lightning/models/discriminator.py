@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from rairl_lightning.errors import ModelError
-from rairl_lightning.models.budget import map_rows
+from rairl_lightning.models.budget import map_rows, micro_batches
 from rairl_lightning.models.heads import HeadInputs
 from rairl_lightning.models.modes import evaluating
 from rairl_lightning.models.policy import hidden_states
@@ -69,13 +69,22 @@ class Discriminator(nn.Module):
             embedding = self.decoder.get_input_embeddings() if embeddings_NTH is None else lambda _: embeddings_NTH
             return self.head(HeadInputs(hidden_NTH.float(), tokens, embedding, self._lm_logits))
 
+    def micro_batches(self, tokens: TokenBatch, max_tokens: int) -> list[Tensor]:
+        """Rows of each micro-batch: traces of one prompt together, counted as the model reads them.
+
+        Args:
+            tokens: N traces.
+            max_tokens: that the model reads at once: a prompt once and no padding, where the model allows it.
+        """
+        return micro_batches(self.decoder, tokens, max_tokens)
+
     @torch.no_grad()
     def score(self, tokens: TokenBatch, max_tokens: int) -> Tensor:
         """:meth:`forward` without gradient, in evaluation mode and in micro-batches.
 
         Args:
             tokens: N traces.
-            max_tokens: padded tokens of a micro-batch.
+            max_tokens: of a micro-batch.
 
         Returns:
             ``[N, T]`` float32 in the order of ``tokens``, 0 on padding.
@@ -83,7 +92,7 @@ class Discriminator(nn.Module):
         if not len(tokens):
             return torch.zeros(tokens.input_ids.shape, device=tokens.device)
         with evaluating(self):
-            (logits,) = map_rows(lambda part: (self(part),), tokens, max_tokens)
+            (logits,) = map_rows(lambda part: (self(part),), tokens, self.micro_batches(tokens, max_tokens))
         padding = (~tokens.attention_mask).reshape(*tokens.attention_mask.shape, *[1] * (logits.dim() - 2))
         return logits.masked_fill(padding, 0.0)
 

@@ -6,6 +6,7 @@ trace gives does not change: a prompt's hidden states do not depend on what foll
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,22 +73,12 @@ class Packing:
     @classmethod
     def of(cls, tokens: TokenBatch) -> Packing:
         """Find traces with the same prompt and lay the batch out."""
-        mask, ids = tokens.attention_mask, tokens.input_ids
-        lengths = mask.sum(dim=1).tolist()
-        prompt_lengths = (mask & ~tokens.completion_mask).sum(dim=1).tolist()
-        real = ids[mask].tolist()
-        starts = [0]
-        for length in lengths:
-            starts.append(starts[-1] + length)
-        keys: dict[tuple[int, ...], int] = {}
-        prompt_of = [
-            keys.setdefault(tuple(real[start : start + prompt]), len(keys))
-            for start, prompt in zip(starts, prompt_lengths, strict=False)
-        ]
-        shared = sum(map(len, keys)) + sum(lengths) - sum(prompt_lengths)
+        prompt_of, lengths, prompt_lengths = same_prompts(tokens)
+        prompts = list(dict(zip(prompt_of, prompt_lengths, strict=True)).values())
+        shared = sum(prompts) + sum(lengths) - sum(prompt_lengths)
         if shared > WORTH_SHARING * sum(lengths):
             return cls._whole(tokens, lengths)
-        return cls._shared(tokens, [len(key) for key in keys], prompt_of, lengths, prompt_lengths)
+        return cls._shared(tokens, prompts, prompt_of, lengths, prompt_lengths)
 
     @classmethod
     def _whole(cls, tokens: TokenBatch, lengths: list[int]) -> Packing:
@@ -226,6 +217,27 @@ def _attention(
 
 ALL_ATTENTION_FUNCTIONS.register(NAME, _attention)
 ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
+
+
+def same_prompts(tokens: TokenBatch) -> tuple[list[int], list[int], list[int]]:
+    """Which traces have the same prompt.
+
+    Args:
+        tokens: N traces, padded on either side.
+
+    Returns:
+        Of each trace: its prompt, counted from 0 as they first come; its real tokens; those of its prompt.
+    """
+    lengths = tokens.lengths_N.tolist()
+    prompt_lengths = (tokens.attention_mask & ~tokens.completion_mask).sum(dim=1).tolist()
+    real = tokens.input_ids[tokens.attention_mask].tolist()
+    starts = [0, *itertools.accumulate(lengths)][: len(lengths)]
+    keys: dict[tuple[int, ...], int] = {}
+    prompt_of = [
+        keys.setdefault(tuple(real[start : start + prompt]), len(keys))
+        for start, prompt in zip(starts, prompt_lengths, strict=True)
+    ]
+    return prompt_of, lengths, prompt_lengths
 
 
 def packs(decoder: nn.Module) -> bool:

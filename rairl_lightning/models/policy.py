@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import Cache, PreTrainedModel
 
 from rairl_lightning.functional.logprobs import TokenStatistics, gathered_logprobs
-from rairl_lightning.models.budget import map_rows
+from rairl_lightning.models.budget import map_rows, micro_batches
 from rairl_lightning.models.cache import growing_cache
 from rairl_lightning.models.kernels.lora import adapted
 from rairl_lightning.models.modes import evaluating
@@ -95,13 +95,22 @@ class Policy(nn.Module):
         """The same as :meth:`logprobs`."""
         return self.logprobs(tokens, temperature)
 
+    def micro_batches(self, tokens: TokenBatch, max_tokens: int) -> list[Tensor]:
+        """Rows of each micro-batch: traces of one prompt together, counted as the model reads them.
+
+        Args:
+            tokens: N traces.
+            max_tokens: that the model reads at once: a prompt once and no padding, where the model allows it.
+        """
+        return micro_batches(self.decoder, tokens, max_tokens)
+
     @torch.no_grad()
     def score(self, tokens: TokenBatch, max_tokens: int, temperature: float = 1.0) -> TokenStatistics:
         """:meth:`logprobs` without gradient, in evaluation mode and in micro-batches.
 
         Args:
             tokens: N traces.
-            max_tokens: padded tokens of a micro-batch.
+            max_tokens: of a micro-batch.
             temperature: τ > 0.
 
         Returns:
@@ -110,8 +119,9 @@ class Policy(nn.Module):
         if not len(tokens):
             nothing = torch.zeros(tokens.input_ids.shape, device=tokens.device)
             return TokenStatistics(nothing, nothing)
+        groups = self.micro_batches(tokens, max_tokens)
         with evaluating(self):
-            return TokenStatistics(*map_rows(lambda part: self.logprobs(part, temperature), tokens, max_tokens))
+            return TokenStatistics(*map_rows(lambda part: self.logprobs(part, temperature), tokens, groups))
 
 
 class Reference(Policy):

@@ -36,7 +36,6 @@ from rairl_lightning.components import (
     TruncatedImportance,
 )
 from rairl_lightning.errors import ConfigError
-from rairl_lightning.functional.batching import token_budget_split
 from rairl_lightning.types import Demonstration, Rollouts, TokenBatch, TraceIds
 
 SAME = 1e-5
@@ -71,7 +70,7 @@ def as_it_was(module: Any, objective: PolicyObjective, members: GroupMembers, ad
     def losses() -> Any:
         weights_NT = loss.token_weights(tokens.completion_mask)
         columns = (rollouts.logprobs, old_NT, factors_NT * advantages_NT, weights_NT)
-        for rows in token_budget_split(tokens.lengths_N, limit):
+        for rows in module.models.policy.micro_batches(tokens, limit):
             part, sampler, old, advantages, weights = tokens.select_with(rows, *columns)
             reference = module.models.reference.logprobs(part, temperature).logprobs if loss.needs_reference else None
             current = module.models.policy.logprobs(part, temperature)

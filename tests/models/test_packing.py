@@ -19,6 +19,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from rairl_lightning.models.budget import micro_batches
 from rairl_lightning.models.loading import checkpoint_activations
 from rairl_lightning.models.packing import Packing, pack_if_possible, packed_hidden_states, packs
 from rairl_lightning.models.policy import hidden_states
@@ -173,3 +174,26 @@ def test_generation_goes_on_as_before() -> None:
     )
     with pytest.raises(TypeError):
         packed_hidden_states(torch.nn.Linear(1, 1), batch_of("one", "right"))
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_micro_batches_keep_prompts_together_and_split_changes_no_gradient(side: str) -> None:
+    model, tokens = model_of("llama"), batch_of("groups", side)
+    decoder = model.get_decoder()
+    parts = micro_batches(decoder, tokens, 20)
+    assert [rows.tolist() for rows in parts] == [[0, 3, 1], [2, 4]], "9 + 5 + 4 + 1 and 3 + 7 + 2 tokens"
+    weights = torch.randn(5, 14, 32, generator=torch.Generator().manual_seed(1)) * tokens.attention_mask[..., None]
+    shares = []
+    for rows in parts:
+        part, own = tokens.select_with(rows, weights)
+        shares.append((hidden_states(decoder, part) * own).sum())
+    leaves = list(decoder.parameters())
+    whole = torch.autograd.grad((hidden_states(decoder, tokens) * weights).sum(), leaves)
+    first, second = (torch.autograd.grad(share, leaves) for share in shares)
+    scale = max(float(gradient.abs().max()) for gradient in whole)
+    for one, other, both in zip(first, second, whole, strict=True):
+        torch.testing.assert_close((one + other) / scale, both / scale, atol=1e-5, rtol=0)
+    with pytest.raises(AssertionError):  # the tolerance tells a micro-batch left out
+        torch.testing.assert_close(first[0] / scale, whole[0] / scale, atol=1e-5, rtol=0)
+    model.set_attn_implementation("sdpa")
+    assert max(len(rows) * int(tokens.lengths_N[rows].max()) for rows in micro_batches(decoder, tokens, 30)) <= 30

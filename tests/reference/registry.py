@@ -110,6 +110,7 @@ REDUCTIONS = {
     f"{FUNCTIONAL}equations.py::test_splits_agree_with_their_words": (
         "token_budget_split paired_budget_split local_rivals"
     ),
+    f"{FUNCTIONAL}batching.py::test_a_prompt_that_fits_whole_is_read_once": "prompt_budget_split",
     f"{FUNCTIONAL}equations.py::test_labels_agree_with_their_words": "AnswerAgreement ExpertsOnly",
     f"{FUNCTIONAL}first_error.py::test_the_curve_is_the_accuracy_of_each_threshold": "accuracy_curve harmonic_mean",
     f"{FUNCTIONAL}first_error.py::test_a_score_that_is_not_finite_predicts_nothing": "broken_rows lowest_step_hits",
