@@ -108,11 +108,11 @@ class AdapterCheckpoint(Checkpoint):
 
     def state_dict(self) -> dict[str, float]:
         """The best score, so that a resumed run does not start to look anew."""
-        return {"best": self._best}
+        return {} if self.monitor is None else {"best": self._best}
 
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
         """Restore what :meth:`state_dict` gave."""
-        self._best = state_dict["best"]
+        self._best = state_dict.get("best", self._best)
 
     def _improved(self, trainer: Trainer, module: PairModule) -> bool:
         """Whether this round's players are the best so far; a metric that was not measured anew is no better."""
