@@ -21,6 +21,7 @@ from rairl_lightning.evaluation.reranking import reward_auroc
 from rairl_lightning.evaluation.sampling import answer_questions
 from rairl_lightning.module import RAIRL
 from rairl_lightning.text.answers import extract_answer
+from rairl_lightning.text.chat import render_completion
 from rairl_lightning.text.graders import Exact, Grade, Grader, Question
 
 CHOICES = ("reward", "weighted", "majority", "logprob", "shortest", "oracle")
@@ -151,6 +152,15 @@ def test_traces_are_written_for_people(base: Path, tmp_path: Path) -> None:
     for row in rows:
         assert row["correct"] == (extract_answer(row["completion"]) == gates.LEFT) and abs(row["reward"]) <= 5
         assert row["finished"] is row["completion"].endswith("</answer>"), "the base ends its turn there"
+    read = [json.loads(line) for line in (tmp_path / "token_rewards.jsonl").read_text().splitlines()]
+    assert [row["source"] for row in read] == (["policy"] * 3 + ["expert"] * 3) * 2
+    assert [row["completion"] for row in read if row["source"] == "policy"] == [row["completion"] for row in rows]
+    for row in read:
+        tokens, count = row["tokens"], len(row["tokens"]["offsets"])
+        assert sum(tokens["reward"]) / count == pytest.approx(row["reward"], abs=2e-4), "the mean over the tokens"
+        assert tokens["grid"] == [1] * count and max(tokens["logprob"]) <= 0 and len(tokens["logprob"]) == count
+    experts = [row["completion"] for row in read if row["source"] == "expert"]
+    assert experts[:3] == [render_completion(one.reasoning, one.answer) for one in examples]
 
 
 @pytest.mark.parametrize(
