@@ -58,7 +58,7 @@ def discriminator_losses(
         discriminator: the model to train.
         objective: what it is trained for.
         drawn: M labelled traces.
-        max_tokens: padded tokens of one micro-batch.
+        max_tokens: of one micro-batch.
         seen: filled with the scores and statistics of this very forward pass.
         generator: of the penalty alone.
 
@@ -69,7 +69,11 @@ def discriminator_losses(
     tokens, labels_M, rivals_M = drawn.tokens, drawn.labels_expert_is_one_M, drawn.rivals_M
     positions_M = granularity(tokens).sum(dim=1)
     weights_M = loss.trace_weights(labels_M, positions_M, rivals_M)
-    batches = loss.micro_batches(tokens.lengths_N, rivals_M, max_tokens)
+    batches = (
+        loss.micro_batches(tokens.lengths_N, rivals_M, max_tokens)
+        if loss.compares_traces
+        else discriminator.micro_batches(tokens, max_tokens)
+    )
     seen.expect(drawn, batches, positions_M, None if loss.compares_traces else weights_M)
     for rows in own(batches, rivals_M if loss.compares_traces else None):
         part, old_NT = drawn.part(rows)

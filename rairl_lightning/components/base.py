@@ -67,7 +67,9 @@ class DiscriminatorLoss(ABC):
         return weights_N
 
     def micro_batches(self, lengths_N: Tensor, rivals_N: Tensor | None, max_tokens: int) -> list[Tensor]:
-        """Rows of each micro-batch of an update; a loss that compares traces keeps those it compares together.
+        """Rows of each micro-batch of an update, for a loss that compares traces: those it compares stay together.
+
+        Of other losses any split is right, and the model that reads the traces chooses it.
 
         Args:
             lengths_N: ``[N]`` real tokens of each trace.

@@ -27,7 +27,7 @@ from rairl_lightning.components import (
     TokenMean,
 )
 from rairl_lightning.functional import processes
-from rairl_lightning.rollouts import hf
+from rairl_lightning.rollouts import stepwise
 from rairl_lightning.rollouts.base import uniforms
 
 TOLERANCE = 1e-5
@@ -146,7 +146,7 @@ def test_what_is_not_of_all_processes_would_be_noticed(
         monkeypatch.setattr(optimisation.processes, "sum_gradients", averaged, raising=True)
     if "rank" in wrong:
         monkeypatch.setattr(
-            hf, "uniforms", lambda source, *shape: uniforms(getattr(source, "generator", source), *shape)
+            stepwise, "uniforms", lambda source, *shape: uniforms(getattr(source, "generator", source), *shape)
         )
     first, _ = runs.on_two(make, tmp_path, data=data())
     assert gates.largest_difference(one["state"], first["state"]) > 100 * TOLERANCE
