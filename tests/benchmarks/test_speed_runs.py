@@ -95,7 +95,7 @@ def test_work_and_result_survive_their_files(tmp_path: Path, asked: list[Questio
 
 def test_sampler_is_an_option(asked: list[Question]) -> None:
     made = speed_parts.sampler(Work("grpo", TINY, asked, forced=False, sampler_arguments={"max_rows": 3}), 7)
-    assert (type(made).__name__, made.max_new_tokens, made.max_rows) == ("HFSampler", 7, 3)
+    assert (type(made).__name__, made.max_new_tokens, made.max_rows) == ("SharedPrefixSampler", 7, 3)
 
 
 def test_peak_memory_is_the_process_s_own() -> None:
