@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from rairl_lightning.functional.batching import prompt_budget_split, token_budget_split
 from rairl_lightning.functional.processes import own, summed
-from rairl_lightning.models.packing import packs, same_prompts
+from rairl_lightning.models.packed_reading import packs
+from rairl_lightning.models.packing import same_prompts
 from rairl_lightning.types import TokenBatch
 
 

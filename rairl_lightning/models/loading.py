@@ -25,7 +25,7 @@ from transformers import (
 )
 
 from rairl_lightning.errors import ModelError
-from rairl_lightning.models.packing import pack_if_possible
+from rairl_lightning.models.packed_reading import pack_if_possible
 from rairl_lightning.models.specs import BackboneSpec
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}

@@ -15,7 +15,7 @@ from rairl_lightning.models.budget import map_rows, micro_batches
 from rairl_lightning.models.cache import growing_cache
 from rairl_lightning.models.kernels.lora import adapted
 from rairl_lightning.models.modes import evaluating
-from rairl_lightning.models.packing import packed_hidden_states, packs
+from rairl_lightning.models.packed_reading import packed_hidden_states, packs
 from rairl_lightning.types import TokenBatch
 
 

@@ -3,44 +3,20 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 
 import pytest
 import torch
-from transformers import (
-    GemmaConfig,
-    GemmaForCausalLM,
-    LlamaConfig,
-    LlamaForCausalLM,
-    MistralConfig,
-    MistralForCausalLM,
-    Qwen2Config,
-    Qwen2ForCausalLM,
-    Qwen3Config,
-    Qwen3ForCausalLM,
-)
+from architectures import gemma, llama, mistral, qwen2, qwen3
 
 from rairl_lightning.models.budget import micro_batches
 from rairl_lightning.models.loading import checkpoint_activations
-from rairl_lightning.models.packing import Packing, pack_if_possible, packed_hidden_states, packs
+from rairl_lightning.models.packed_reading import pack_if_possible, packs
+from rairl_lightning.models.packing import Packing
 from rairl_lightning.models.policy import hidden_states
 from rairl_lightning.types import TokenBatch, TraceIds
 
-SIZES = {
-    "vocab_size": 61,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 128,
-}
-MODELS = {
-    "llama": lambda: LlamaForCausalLM(LlamaConfig(**SIZES)),
-    "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**SIZES)),
-    "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**SIZES, head_dim=16)),
-    "mistral": lambda: MistralForCausalLM(MistralConfig(**SIZES, sliding_window=None)),
-    "gemma": lambda: GemmaForCausalLM(GemmaConfig(**SIZES, head_dim=8)),
-}
+MODELS = {"llama": llama, "qwen2": qwen2, "qwen3": qwen3, "mistral": mistral, "gemma": gemma}
 # (prompt, completion) lengths; equal letters are equal prompts.
 BATCHES = {
     "groups": [("a", 9, 5), ("a", 9, 1), ("b", 3, 7), ("a", 9, 4), ("b", 3, 2)],
@@ -141,9 +117,9 @@ def test_bfloat16_is_packed_too() -> None:
 @pytest.mark.parametrize(
     "model",
     [
-        lambda: MistralForCausalLM(MistralConfig(**SIZES, sliding_window=4)),
-        lambda: Qwen2ForCausalLM(Qwen2Config(**SIZES, use_sliding_window=True, sliding_window=4, max_window_layers=1)),
-        lambda: LlamaForCausalLM(LlamaConfig(**SIZES, attn_implementation="eager")),
+        partial(mistral, sliding_window=4),
+        partial(qwen2, use_sliding_window=True, sliding_window=4, max_window_layers=1),
+        partial(llama, attn_implementation="eager"),
     ],
     ids=["mistral-window", "qwen2-window", "eager"],
 )
@@ -172,8 +148,6 @@ def test_generation_goes_on_as_before() -> None:
     assert torch.equal(
         packed, model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=5, do_sample=False)
     )
-    with pytest.raises(TypeError):
-        packed_hidden_states(torch.nn.Linear(1, 1), batch_of("one", "right"))
 
 
 @pytest.mark.parametrize("side", ["right", "left"])

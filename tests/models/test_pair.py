@@ -187,6 +187,8 @@ def test_peft_alone_loads_the_policy(tiny, helpers, tmp_path):
     ids = torch.tensor([[1, 5, 9]])
     ours = pair.policy.causal_lm(input_ids=ids).logits  # whose fused layers round in another order
     torch.testing.assert_close(plain(input_ids=ids).logits, ours, atol=1e-5, rtol=1e-5)
+    with plain.disable_adapter(), pytest.raises(AssertionError):  # the tolerance tells the base from the policy
+        torch.testing.assert_close(plain(input_ids=ids).logits, ours, atol=1e-5, rtol=1e-5)
     assert not torch.equal(plain(input_ids=ids).logits, pair.reference.causal_lm(input_ids=ids).logits)
 
 

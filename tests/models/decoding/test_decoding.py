@@ -5,51 +5,28 @@ from __future__ import annotations
 import gc
 import warnings
 import weakref
+from functools import partial
 
 import pytest
 import torch
+from architectures import gemma, llama, mistral, qwen2, qwen3
 from peft import LoraConfig, get_peft_model
-from transformers import (
-    GemmaConfig,
-    GemmaForCausalLM,
-    LlamaConfig,
-    LlamaForCausalLM,
-    MistralConfig,
-    MistralForCausalLM,
-    Qwen2Config,
-    Qwen2ForCausalLM,
-    Qwen3Config,
-    Qwen3ForCausalLM,
-)
 
 from rairl_lightning.errors import ConfigError
 from rairl_lightning.models import Policy
 from rairl_lightning.models.decoding import DynamicInt8, InPlace, Packed, Session, lean_decoder
 from rairl_lightning.models.kernels import onednn
 
-SIZES = {
-    "vocab_size": 61,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 128,
-}
 SCALED = {"rope_type": "llama3", "rope_theta": 1e4, "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
 SCALED |= {"original_max_position_embeddings": 32}
 MODELS = {
-    "llama": lambda: LlamaForCausalLM(LlamaConfig(**SIZES)),
-    "llama-tied-mha": lambda: LlamaForCausalLM(
-        LlamaConfig(**SIZES | {"num_key_value_heads": 4}, tie_word_embeddings=True)
-    ),
-    "llama-biases-scaled-rope": lambda: LlamaForCausalLM(
-        LlamaConfig(**SIZES, attention_bias=True, mlp_bias=True, rope_parameters=SCALED)
-    ),
-    "llama-wide-heads": lambda: LlamaForCausalLM(LlamaConfig(**SIZES, head_dim=16)),
-    "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**SIZES)),
-    "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**SIZES, head_dim=16)),
-    "mistral": lambda: MistralForCausalLM(MistralConfig(**SIZES, sliding_window=None)),
+    "llama": llama,
+    "llama-tied-mha": partial(llama, num_key_value_heads=4, tie_word_embeddings=True),
+    "llama-biases-scaled-rope": partial(llama, attention_bias=True, mlp_bias=True, rope_parameters=SCALED),
+    "llama-wide-heads": partial(llama, head_dim=16),
+    "qwen2": qwen2,
+    "qwen3": qwen3,
+    "mistral": mistral,
 }
 WEIGHTS = {"packed": Packed(), "in-place": InPlace()}
 PROMPTS = [[5, 6, 7, 8, 9, 10, 11], [12], [13, 14, 15]]
@@ -185,10 +162,10 @@ def test_merged_and_dora_layers_are_used_as_they_are() -> None:
 @pytest.mark.parametrize(
     "model",
     [
-        lambda: GemmaForCausalLM(GemmaConfig(**SIZES, head_dim=8)),
-        lambda: MistralForCausalLM(MistralConfig(**SIZES, sliding_window=4)),
-        lambda: Qwen2ForCausalLM(Qwen2Config(**SIZES, use_sliding_window=True, sliding_window=4, max_window_layers=1)),
-        lambda: LlamaForCausalLM(LlamaConfig(**SIZES, hidden_act="gelu")),
+        gemma,
+        partial(mistral, sliding_window=4),
+        partial(qwen2, use_sliding_window=True, sliding_window=4, max_window_layers=1),
+        partial(llama, hidden_act="gelu"),
     ],
     ids=["gemma", "mistral-window", "qwen2-window", "gelu"],
 )
