@@ -38,7 +38,8 @@ class AdapterCheckpoint(Checkpoint):
     --ckpt_path last`` goes on from the furthest whole checkpoint, ``--ckpt_path best`` names that one.
 
     Args:
-        every_n_rounds: rounds between two checkpoints, >= 1; the end of training always saves.
+        every_n_rounds: rounds between two checkpoints, >= 1; in the warm-up, whose rounds count too, only ``last.ckpt``
+            is written. The end of training always saves.
         keep: numbered checkpoints to keep, >= 0; ``last.ckpt`` is kept besides.
         monitor: metric on the selection split that chooses ``best.ckpt``, higher is better, such as
             ``selection/rerank/reward`` (of ``Reranking``); null keeps none.
@@ -60,7 +61,7 @@ class AdapterCheckpoint(Checkpoint):
             )
         self.every_n_rounds, self.keep, self.monitor = every_n_rounds, keep, monitor
         self._best = float("-inf")
-        self._saved_round, self._saved_epoch = -1, 0
+        self._saved_round, self._saved_epoch, self._warmed = -1, 0, 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Tell the module which code trains it, and on what."""
@@ -83,6 +84,7 @@ class AdapterCheckpoint(Checkpoint):
         """Save where it is due."""
         if isinstance(pl_module, PairModule):
             self._after_sft_epoch(trainer, pl_module)
+            self._in_warmup(trainer, pl_module)
             finished = pl_module.clock.round
             due = finished % self.every_n_rounds == 0 or trainer.should_stop  # the last round, before any report
             best = self._improved(trainer, pl_module)
@@ -129,6 +131,12 @@ class AdapterCheckpoint(Checkpoint):
         if module.clock.phase is Phase.SFT and module.clock.sft_epoch != self._saved_epoch:
             self._saved_epoch = module.clock.sft_epoch
             self._save(trainer, module, numbered=False)
+
+    def _in_warmup(self, trainer: Trainer, module: PairModule) -> None:
+        if module.clock.phase is Phase.WARMUP and module.clock.discriminator_updates:
+            self._warmed += 1
+            if self._warmed % self.every_n_rounds == 0:
+                self._save(trainer, module, numbered=False)
 
     def _save(self, trainer: Trainer, module: PairModule, *, numbered: bool = True) -> Path:
         folder = Path(trainer.default_root_dir) / "checkpoints"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from rairl_lightning.commands.output import OutputFolder
 from rairl_lightning.components.base import Granularity
@@ -16,6 +18,7 @@ from rairl_lightning.functional._checks import check_number
 from rairl_lightning.text.perturbations import EVERY_KIND, Perturbation
 from rairl_lightning.types import Demonstration
 
+T = TypeVar("T")
 FILES = (
     "summary.json",
     "corrupted.jsonl",
@@ -69,8 +72,8 @@ def localise(  # noqa: PLR0913  one argument, one option
         interval: tokens of an interval (the paper's: 15), >= 1.
         step_score: of a given step, from its tokens' rewards: LastToken, StepMean, StepMinimum or StepDrop.
         by: fields of the solutions by which results are also given apart, such as subset or generator.
-        limit: use the first so many demonstrations, and solutions, only, >= 1.
-        seed: of corruptions and bootstrap.
+        limit: use so many demonstrations, and solutions, only, >= 1, drawn by the seed: files may be sorted.
+        seed: of corruptions, bootstrap and what is drawn.
         granularity: where the reward is read, in the place of the reward's own.
         device: cpu, cuda, cuda:1, …; auto takes an accelerator if there is one.
         max_tokens: padded tokens in the model at once, >= 1; bounds memory, changes no score.
@@ -89,8 +92,8 @@ def localise(  # noqa: PLR0913  one argument, one option
         check_number(name, value, at_least=1)
     earlier = OutputFolder(out, FILES, overwrite)
     folder = earlier.prepare(data, steps)
-    demonstrations = None if data is None else _of_split(data, split)[:limit]
-    solutions = None if steps is None else steps.solutions()[:limit]
+    demonstrations = None if data is None else _some(_of_split(data, split), limit, seed)
+    solutions = None if steps is None else _some(steps.solutions(), limit, seed)
 
     from rairl_lightning.evaluation.localisation import output, reports
     from rairl_lightning.evaluation.provenance import commit
@@ -123,6 +126,13 @@ def localise(  # noqa: PLR0913  one argument, one option
     summary["seconds"] = round(time.perf_counter() - start, 1)
     write_summary(folder / "summary.json", summary)
     print(f"Saved {folder}: seed {seed}, commit {summary['commit']}, {summary['seconds']:.0f} s.")
+
+
+def _some(items: Sequence[T], limit: int | None, seed: int) -> Sequence[T]:
+    """So many of them, in their order."""
+    if limit is None or limit >= len(items):
+        return items
+    return [items[place] for place in sorted(random.Random(seed).sample(range(len(items)), limit))]
 
 
 def _of_split(data: DemonstrationSource, split: str) -> tuple[Demonstration, ...]:

@@ -47,6 +47,22 @@ def test_a_numbered_checkpoint_does_not_follow_the_last(base: Path, tmp_path: Pa
     assert (folder / "last.ckpt").samefile(folder / "round-000002.ckpt"), "no second copy"
 
 
+def test_a_warmup_that_dies_has_left_its_last_checkpoint(base: Path, tmp_path: Path) -> None:
+    """A reward alone is all warm-up, of hours."""
+
+    class Dies(Callback):
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+            if pl_module.clock.batches == 5:
+                raise RuntimeError("out of power")
+
+    module = gates.module(gates.full(base), rounds=0, warmup=Warmup(100))
+    with pytest.raises(RuntimeError, match="power"):
+        gates.trainer(tmp_path, [AdapterCheckpoint(every_n_rounds=2), Dies()]).fit(module, datamodule=gates.data())
+    assert names(tmp_path) == ["last.ckpt"]
+    saved = clock(tmp_path / "checkpoints" / "last.ckpt")
+    assert (saved["batches"], saved["phase"], saved["round"]) == (4, "warm-up", 0)
+
+
 class Scores(Callback):
     """Logs a selection metric after some rounds."""
 

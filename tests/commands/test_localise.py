@@ -12,7 +12,7 @@ import marked
 import pytest
 
 from rairl_lightning.cli import main
-from rairl_lightning.commands.localise import FILES
+from rairl_lightning.commands.localise import FILES, _some
 from rairl_lightning.errors import ConfigError, DataError
 
 Localise = Callable[..., int]
@@ -107,7 +107,16 @@ def test_limit_and_split(localise: Localise, tmp_path: Path) -> None:
     assert localise(DATA, KINDS, STEPS, "--limit=3", "--split=train", "--plots=false") == 0
     summary = strict(tmp_path / "out" / "summary.json")
     assert summary["perturbed"]["counts"]["demonstrations"] == 3 == summary["natural"]["counts"]["solutions"]
-    assert {row["id"] for row in rows(tmp_path / "out" / "corrupted.jsonl")} == {"gate-0", "gate-1", "gate-2"}
+    drawn = [row["id"] for row in rows(tmp_path / "out" / "corrupted.jsonl")]
+    assert len(set(drawn)) == 3 and all(one.startswith("gate-") for one in drawn)
+
+
+def test_what_is_left_of_a_sorted_file_is_drawn_from_all_of_it() -> None:
+    labels = [3] * 50 + [-1] * 50  # errors first, as ProcessBench has them
+    drawn = _some(labels, 40, seed=0)
+    assert 10 < drawn.count(-1) < 30 and drawn == sorted(drawn, reverse=True), "some of both, in their order"
+    assert _some(range(100), 40, 0) == _some(range(100), 40, 0) != _some(range(100), 40, 1)
+    assert _some(labels, None, 0) is labels and _some(labels, 100, 0) is labels
 
 
 def test_results_are_not_overwritten_unasked(localise: Localise, capsys: pytest.CaptureFixture[str]) -> None:
