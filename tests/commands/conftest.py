@@ -2,7 +2,7 @@ from pathlib import Path
 
 import gates
 import pytest
-from runs import train
+from short_runs import train
 
 
 @pytest.fixture(scope="session")

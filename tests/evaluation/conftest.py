@@ -2,8 +2,8 @@ from pathlib import Path
 
 import gates
 import pytest
-from runs import train
 from scoring import InMemory
+from short_runs import train
 from traces import a_reward, completion, sampled
 
 from rairl_lightning.algorithms.phases import SFTInitialisation

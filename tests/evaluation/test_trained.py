@@ -12,7 +12,7 @@ from typing import Any
 import gates
 import pytest
 import torch
-from runs import edit_checkpoint, some_tokens, train
+from short_runs import edit_checkpoint, some_tokens, train
 
 from rairl_lightning.algorithms.phases import SFTInitialisation, Warmup
 from rairl_lightning.callbacks import AdapterCheckpoint

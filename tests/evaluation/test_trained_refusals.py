@@ -13,8 +13,8 @@ import gates
 import pytest
 import torch
 import yaml
-from runs import edit_checkpoint, some_tokens, train
 from safetensors.torch import load_file, save_file
+from short_runs import edit_checkpoint, some_tokens, train
 
 from rairl_lightning.callbacks import AdapterCheckpoint
 from rairl_lightning.components import (
