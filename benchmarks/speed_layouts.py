@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from rairl_lightning.models.kernels import onednn
+from rairl_lightning.functional import onednn
 
 Product = Callable[[Tensor], Tensor]
 

@@ -25,6 +25,7 @@ from transformers import (
 )
 
 from rairl_lightning.errors import ModelError
+from rairl_lightning.models.kernels.layers import fuse_layers
 from rairl_lightning.models.packed_reading import pack_if_possible
 from rairl_lightning.models.specs import BackboneSpec
 
@@ -82,6 +83,7 @@ def load_backbone(spec: BackboneSpec, device: torch.device | str = "cpu") -> Pre
     _keep_autograd(model, device)
     _check_head(model)
     pack_if_possible(model)
+    fuse_layers(model)
     return model
 
 

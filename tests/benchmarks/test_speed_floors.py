@@ -11,7 +11,7 @@ import torch
 from speed_floors import Shape, decoding_flops, scoring_flops, training_floor, training_flops
 from speed_layouts import layouts
 
-from rairl_lightning.models.kernels import onednn
+from rairl_lightning.functional import onednn
 from rairl_lightning.models.loading import load_backbone
 from rairl_lightning.models.specs import BackboneSpec
 

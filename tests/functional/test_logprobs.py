@@ -132,3 +132,59 @@ def test_refusals(case):
         gathered_logprobs(hidden, ids, torch.ones_like(mask), lambda h: h @ weight.T)
     with pytest.raises(ConfigError, match="temperature"):
         gathered_logprobs(hidden, ids, mask, lambda h: h @ weight.T, temperature=0.0)
+
+
+def linear_head(weight, bias=None):
+    head = torch.nn.Linear(*weight.shape[::-1], bias=bias is not None, dtype=weight.dtype).requires_grad_(False)
+    head.weight.copy_(weight)
+    if bias is not None:
+        head.bias.copy_(bias)
+    return head
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_frozen_linear_head_gives_what_any_head_gives(case, temperature, biased, dtype, generator):
+    hidden, ids, mask, weight = (x.to(dtype) if x.is_floating_point() else x for x in case)
+    head = linear_head(weight, torch.randn(V, dtype=dtype, generator=generator) if biased else None)
+    upstream = torch.randn(mask.shape, dtype=dtype, generator=generator)
+
+    def results(head, temperature):
+        leaf = hidden.clone().requires_grad_()
+        found = gathered_logprobs(leaf, ids, mask, head, temperature=temperature, chunk=3)
+        return [*found, *torch.autograd.grad((found.logprobs * upstream).sum(), leaf)]
+
+    ours = results(head, temperature)
+    torch.testing.assert_close(ours, results(lambda h: head(h), temperature))
+    with pytest.raises(AssertionError):  # control
+        torch.testing.assert_close(ours, results(lambda h: head(h), 1.001 * temperature))
+
+
+def test_a_frozen_linear_head_is_read_once_forward_and_keeps_no_logits(case):
+    hidden, ids, mask, weight = case
+    head, saved, calls = linear_head(weight), [], []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(tuple(t.shape)) or t, lambda t: t):
+        ours = gathered_logprobs(hidden.requires_grad_(), ids, mask, head, chunk=4)
+    assert not [shape for shape in saved if V in shape]
+    head.register_forward_hook(lambda *_: calls.append(1))  # a head with a hook is called, and called again
+    theirs = gathered_logprobs(hidden, ids, mask, head, chunk=4)
+    theirs.logprobs.sum().backward()
+    assert len(calls) == 2 * -(-int(mask.sum()) // 4)
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_a_linear_head_that_learns_gets_its_gradient(case):
+    hidden, ids, mask, weight = case
+    head = linear_head(weight).requires_grad_()
+    gathered_logprobs(hidden, ids, mask, head).logprobs.sum().backward()
+    assert head.weight.grad.any()
+
+
+def test_forbidden_tokens_leave_a_frozen_heads_entropy_finite(case):
+    hidden, ids, mask, weight = case
+    bias = torch.zeros(V, dtype=weight.dtype)
+    bias[-1] = -torch.inf
+    ours = gathered_logprobs(hidden.requires_grad_(), ids.clamp(max=V - 2), mask, linear_head(weight, bias))
+    fewer = gathered_logprobs(hidden, ids.clamp(max=V - 2), mask, linear_head(weight[:-1]))
+    torch.testing.assert_close(ours, fewer)

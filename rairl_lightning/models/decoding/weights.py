@@ -6,6 +6,7 @@ stale, and it is gone before the activations of an update need the memory.
 
 from __future__ import annotations
 
+import functools
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from rairl_lightning.errors import ConfigError
-from rairl_lightning.models.kernels import onednn
+from rairl_lightning.functional import onednn
 
 Linear = Callable[[Tensor], Tensor]
 GIB = 2**30
@@ -113,7 +114,14 @@ class DynamicInt8(_Copy):
             warnings.filterwarnings("ignore", message="torch.quantize_per_tensor", category=UserWarning)
             rounded = torch.quantize_per_channel(weight, scales, zeros, 0, torch.qint8)
         packed = torch.ops.quantized.linear_prepack(rounded, bias)
-        return lambda x: torch.ops.quantized.linear_dynamic(x, packed, False)
+        return lambda x: torch.ops.quantized.linear_dynamic(x, packed, _seven_bits())
+
+
+@functools.cache
+def _seven_bits() -> bool:
+    """Whether inputs must be rounded to 7 bits: without VNNI the sums of two products of 8 bits are cut off."""
+    supported = getattr(torch.cpu, "_is_vnni_supported", None)
+    return supported is None or not supported()
 
 
 def mergeable(linear: Any) -> bool:

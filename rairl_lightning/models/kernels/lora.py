@@ -10,7 +10,7 @@ from peft.tuners.lora import Linear as PeftLinear
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from rairl_lightning.models.kernels import onednn
+from rairl_lightning.functional import onednn
 
 
 class _LinearWithAdapter(torch.autograd.Function):
@@ -37,10 +37,10 @@ class _LinearWithAdapter(torch.autograd.Function):
             inner = x @ down.t()
         to_inner = gradient @ up
         to_x = None
-        if ctx.needs_input_grad[0] and again:
-            to_x = gradient @ weight + scale * (to_inner @ down)
-        elif ctx.needs_input_grad[0]:
-            to_x = onednn.linear(gradient, weight.t()).addmm_(to_inner, down, alpha=scale)
+        if ctx.needs_input_grad[0]:
+            to_x = gradient @ weight
+            # In place unless a second derivative is wanted.
+            to_x = to_x + scale * (to_inner @ down) if again else to_x.addmm_(to_inner, down, alpha=scale)
         return to_x, None, None, scale * (to_inner.t() @ x), scale * (gradient.t() @ inner), None
 
 
@@ -52,13 +52,19 @@ class FusedLoRALinear(PeftLinear):
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """As PEFT's."""
-        adapter = self._only_adapter()
-        if args or kwargs or adapter is None or not onednn.suits(x, self.lora_A[adapter].weight):
+        weights = self.plain_weights(x)
+        if args or kwargs or weights is None:
             return super().forward(x, *args, **kwargs)
-        base, rows = self.base_layer, x.reshape(-1, x.shape[-1])
-        down, up = self.lora_A[adapter].weight, self.lora_B[adapter].weight
-        found = _LinearWithAdapter.apply(rows, base.weight, base.bias, down, up, self.scaling[adapter])
+        found = _LinearWithAdapter.apply(x.reshape(-1, x.shape[-1]), *weights)
         return found.view(*x.shape[:-1], found.shape[-1])
+
+    def plain_weights(self, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor, Tensor, float] | None:
+        """W, b, A, B and s of ``x Wᵀ + b + s (x Aᵀ) Bᵀ``, if the layer computes that for x."""
+        adapter = self._only_adapter()
+        if adapter is None or not onednn.suits(x, self.lora_A[adapter].weight):
+            return None
+        base, down, up = self.base_layer, self.lora_A[adapter].weight, self.lora_B[adapter].weight
+        return base.weight, base.bias, down, up, self.scaling[adapter]
 
     def _only_adapter(self) -> str | None:
         """The adapter in use, if the plain formula holds for it."""

@@ -13,9 +13,9 @@ from architectures import gemma, llama, mistral, qwen2, qwen3
 from peft import LoraConfig, get_peft_model
 
 from rairl_lightning.errors import ConfigError
+from rairl_lightning.functional import onednn
 from rairl_lightning.models import Policy
 from rairl_lightning.models.decoding import DynamicInt8, InPlace, Packed, Session, lean_decoder
-from rairl_lightning.models.kernels import onednn
 
 SCALED = {"rope_type": "llama3", "rope_theta": 1e4, "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
 SCALED |= {"original_max_position_embeddings": 32}

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rairl_lightning.models.kernels import onednn
+from rairl_lightning.functional import onednn
 
 SHAPES = [(1, 5, 3), (16, 64, 48), (2, 3, 1), (300, 17, 129)]
 
