@@ -23,7 +23,7 @@ quickstart: $(INSTALLED)  ## install, then train a tiny policy and its reward on
 	exec $(BIN)/rairl fit --config configs/quickstart.yaml
 
 test: $(INSTALLED_DEV)  ## the fast tests
-	@$(BIN)/python -m pytest -q $(FAST)
+	@$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal $(FAST)
 
 lint: $(INSTALLED_DEV)  ## style, types and the arrows between rooms
 	@$(BIN)/ruff check

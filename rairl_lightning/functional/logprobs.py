@@ -11,6 +11,9 @@ from rairl_lightning.errors import DataError
 from rairl_lightning.functional._checks import check_number, check_same_shape
 from rairl_lightning.functional.frozen_head import FrozenHead, entropies, is_frozen_linear
 
+CHUNKS = {True: 128, False: 1024}
+"""Rows of logits alive at once, on a CPU, where memory that was just used is the fastest, and elsewhere."""
+
 
 class TokenStatistics(NamedTuple):
     """What a language model thought of each completion token; 0 elsewhere.
@@ -47,8 +50,7 @@ def gathered_logprobs(
         completion_mask_NT: ``[N, T]`` bool, True on completion tokens.
         head: maps ``[M, H]`` hidden states to ``[M, V]`` logits.
         temperature: τ > 0, the sampler's.
-        chunk: rows of logits alive at once, >= 1; None takes 128 on a CPU, where memory that was just used is the
-            fastest, and 1024 elsewhere.
+        chunk: rows of logits alive at once, >= 1; None takes :data:`CHUNKS`.
 
     Returns:
         Log-probabilities and entropies, ``[N, T]`` each.
@@ -58,7 +60,7 @@ def gathered_logprobs(
         DataError: the shapes differ, or a completion starts in column 0, where nothing predicts it.
     """
     check_number("temperature", temperature, above=0)
-    chunk = chunk if chunk is not None else 128 if hidden_NTH.device.type == "cpu" else 1024
+    chunk = chunk if chunk is not None else CHUNKS[hidden_NTH.device.type == "cpu"]
     check_number("chunk", chunk, at_least=1)
     check_same_shape(input_ids=input_ids_NT, completion_mask=completion_mask_NT, hidden=hidden_NTH[..., 0])
     rows, columns = completion_mask_NT.nonzero(as_tuple=True)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rairl_lightning.functional.logprobs import CHUNKS
 from rairl_lightning.models.shapes import BackboneShape, PlayerShape
 
-CHUNK = 1024  # completion positions that reach the vocabulary at once, see functional.logprobs
 LOGIT = 16  # bytes a logit of a chunk: logits, log-probabilities, and two more of their size, in float32
 DRAWN_LOGIT = 16  # the same of a row in sampling
 NUCLEUS_LOGIT = 29  # what sorting it takes besides: values, places, probabilities, their sums, what lies beyond
@@ -37,11 +37,12 @@ class Saved:
     rank: float = 0.0
 
 
-# (adapters or weights, bytes of the stream, autocast to bf16). In float32 the norms keep input and output (4 · 4), the
-# MLP gate, silu, up and product (4 · 4), attention q and output, k and v (8, 8), seven adapters their middles (7 · 4).
+# (adapters or weights, bytes of the stream, autocast to bf16). In float32 with adapters, as on a CPU, the norms keep
+# what they read and what they give (4 · 4), the MLP gate and up (2 · 4), attention q and output, k and v (8, 8), seven
+# adapters their middles (7 · 4). transformers' own MLP, where the fused one does not suit, keeps 16.
 # Where an adapter reads in another type than the stream's, each keeps a copy of its own.
 COUNTED: dict[tuple[bool, int, bool], Saved] = {
-    (True, 4, False): Saved(16, 16, 8, 8, 28),
+    (True, 4, False): Saved(16, 8, 8, 8, 28),
     (True, 2, True): Saved(18, 8, 6, 4, 14),
     (True, 4, True): Saved(18, 8, 6, 4, 14),
     (True, 2, False): Saved(28, 10, 8, 4, 28),
@@ -51,7 +52,7 @@ COUNTED: dict[tuple[bool, int, bool], Saved] = {
     (False, 2, False): Saved(16, 8, 4, 4),
 }
 # More of queries and of keys, where they pass a norm: (adapters or weights, bytes of the stream).
-NORMALISED = {(True, 4): 4, (True, 2): 4, (False, 4): 8, (False, 2): 6}
+NORMALISED = {(True, 4): 6, (True, 2): 4, (False, 4): 8, (False, 2): 6}
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Pass:
         longest: T.
         autocast: whether products are computed in bf16.
         checkpointing: whether layers are recomputed.
+        on_cpu: whether there is no accelerator.
     """
 
     player: PlayerShape
@@ -71,6 +73,7 @@ class Pass:
     longest: int
     autocast: bool
     checkpointing: bool
+    on_cpu: bool = False
 
     @property
     def stream(self) -> int:
@@ -105,7 +108,7 @@ class Pass:
 
     def logits(self) -> int:
         """Bytes of one chunk of logits and its statistics; 0 for who does not read the vocabulary."""
-        rows = min(CHUNK, self.tokens) if self.player.reads_vocabulary else 0
+        rows = min(CHUNKS[self.on_cpu], self.tokens) if self.player.reads_vocabulary else 0
         return rows * self.player.backbone.vocabulary * LOGIT
 
     def training(self) -> dict[str, int]:

@@ -60,7 +60,7 @@ def memory_plan(setup: Setup, device: Device, shape: PairShape | None = None) ->
     shape = shape or setup.pair.shape(with_discriminator=setup.learns_reward)
     held = _held(setup, shape, device, set(setup.optimisers))
     early = _held(setup, shape, device, {"sft"})
-    phases = _phases(setup, shape)
+    phases = _phases(setup, shape, device.on_cpu)
     whole = {name: (early if name.startswith("SFT") else held) | own for name, own in phases.items()}
     replay = setup.replay_rounds * setup.rollouts * setup.longest_rollout * REPLAYED_TOKEN
     best = shape.policy.trained.bytes if setup.sft_epochs else 0
@@ -85,34 +85,31 @@ def _held(setup: Setup, shape: PairShape, device: Device, stepped: set[str]) -> 
     return {name: size for name, size in parts.items() if size}
 
 
-def _phases(setup: Setup, shape: PairShape) -> dict[str, Parts]:
+def _phases(setup: Setup, shape: PairShape, on_cpu: bool) -> dict[str, Parts]:
     policy, discriminator = shape.policy, shape.discriminator
+
+    def reading(player: PlayerShape, traces: int, longest: int) -> Pass:
+        tokens = setup.microbatch_tokens(traces, longest)
+        return Pass(player, tokens, longest, setup.autocast, shape.checkpointing, on_cpu)
+
     phases: dict[str, Parts] = {}
     if setup.sft_epochs:
-        phases["SFT"] = _training(setup, shape, policy, setup.prompts, setup.longest_demonstration)
+        phases["SFT"] = reading(policy, setup.prompts, setup.longest_demonstration).training()
         phases["SFT: step"] = _step(policy)
     if setup.samples:
         phases["sample"] = _sampling(setup, policy, setup.prompts, setup.group_size)
     if discriminator is not None and "discriminator" in setup.optimisers:
         order = SECOND_ORDER if setup.penalises_gradient else 1
-        parts = _training(setup, shape, discriminator, setup.judged, setup.longest)
+        parts = reading(discriminator, setup.judged, setup.longest).training()
         phases["discriminator update"] = {name: order * size for name, size in parts.items()}
         phases["discriminator update: step"] = _step(discriminator)
     if setup.rounds:
         judge = discriminator or policy
-        phases["score"] = _pass(setup, shape, judge, setup.members, setup.longest).inference()
-        phases["policy update"] = _training(setup, shape, policy, setup.members, setup.longest)
+        phases["score"] = reading(judge, setup.members, setup.longest).inference()
+        phases["policy update"] = reading(policy, setup.members, setup.longest).training()
         phases["policy update: step"] = _step(policy)
     phases["evaluation"] = _sampling(setup, policy, *setup.evaluation)
     return {name: {part: size for part, size in parts.items() if size} for name, parts in phases.items()}
-
-
-def _pass(setup: Setup, shape: PairShape, player: PlayerShape, traces: int, longest: int) -> Pass:
-    return Pass(player, setup.microbatch_tokens(traces, longest), longest, setup.autocast, shape.checkpointing)
-
-
-def _training(setup: Setup, shape: PairShape, player: PlayerShape, traces: int, longest: int) -> Parts:
-    return _pass(setup, shape, player, traces, longest).training()
 
 
 def _step(player: PlayerShape) -> Parts:

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from peft import get_peft_model
 from torch import Tensor, nn
 
 from rairl_lightning.models import BackboneSpec, LoRASpec
 from rairl_lightning.models.cache import BLOCK, growing_cache
+from rairl_lightning.models.kernels.lora import adapted
 from rairl_lightning.models.loading import load_backbone
 from rairl_lightning.models.policy import hidden_states
 from rairl_lightning.models.shapes import PlayerShape, adapted_player, backbone_shape, whole_player
@@ -53,7 +53,7 @@ def built(spec: BackboneSpec, adapters: bool) -> tuple[nn.Module, PlayerShape]:
     model = load_backbone(spec)
     if adapters:
         config = _lora_config(LORA, "CAUSAL_LM")
-        return get_peft_model(model, config).train(), adapted_player(spec, LORA, config)
+        return adapted(model, config).train(), adapted_player(spec, LORA, config)
     return model.requires_grad_(True).train(), whole_player(spec)
 
 
