@@ -54,7 +54,7 @@ def parsed(function: Function, args: Sequence[str]) -> dict[str, Any]:
         import_module(f"rairl_lightning.{room}")
     parser = parser_of(function)
     try:
-        config = parser.parse_args(_with_first_named(function, args))
+        config = parser.parse_args(_with_switches(function, _with_first_named(function, args)))
     except ArgumentError as error:
         accepted = {action.dest for action in parser._actions}
         raise explained(str(error), accepted, command=function.__name__) from error
@@ -74,6 +74,14 @@ def _with_first_named(function: Function, args: Sequence[str]) -> list[str]:
     if not args or args[0].startswith("-"):
         return list(args)
     return [f"--{next(iter(inspect.signature(function).parameters))}", *args]
+
+
+def _with_switches(function: Function, args: Sequence[str]) -> list[str]:
+    """`--merged` for `--merged true`: a switch that no value follows is on."""
+    switches = {f"--{name}" for name, kind in options_of(function).items() if kind == "bool"}
+    behind = [*args[1:], "--"]
+    pairs = ((one, one in switches and following.startswith("-")) for one, following in zip(args, behind, strict=True))
+    return [word for one, bare in pairs for word in ([one, "true"] if bare else [one])]
 
 
 def parser_of(function: Function) -> ArgumentParser:
