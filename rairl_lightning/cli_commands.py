@@ -7,6 +7,7 @@ import os
 from argparse import ArgumentError, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from itertools import pairwise
 from typing import Any
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
@@ -79,8 +80,7 @@ def _with_first_named(function: Function, args: Sequence[str]) -> list[str]:
 def _with_switches(function: Function, args: Sequence[str]) -> list[str]:
     """`--merged` for `--merged true`: a switch that no value follows is on."""
     switches = {f"--{name}" for name, kind in options_of(function).items() if kind == "bool"}
-    behind = [*args[1:], "--"]
-    pairs = ((one, one in switches and following.startswith("-")) for one, following in zip(args, behind, strict=True))
+    pairs = ((one, one in switches and behind.startswith("-")) for one, behind in pairwise([*args, "--"]))
     return [word for one, bare in pairs for word in ([one, "true"] if bare else [one])]
 
 

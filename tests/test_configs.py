@@ -27,6 +27,7 @@ DATA, MODELS, GRIDS, HARDWARE, REWARDS = (
     sorted((CONFIGS / folder).glob("*.yaml")) for folder in ("data", "model", "granularity", "hardware", "reward")
 )
 CARDS = [CONFIGS / "hardware" / f"{size}gb.yaml" for size in (12, 24, 80)]  # of one GPU, by its memory
+OTHERS = [one for one in HARDWARE if one not in CARDS]
 SMOLLM2, CPU = CONFIGS / "model" / "smollm2_135m.yaml", CONFIGS / "hardware" / "cpu.yaml"
 SHORT = {"gsm8k": "rairl", "gsm8k_sft": "sft", "gsm8k_grpo": "grpo"}
 SHORT = {base: [CONFIGS / "short" / f"{algorithm}.yaml"] for base, algorithm in SHORT.items()}
@@ -35,9 +36,11 @@ BASE = CONFIGS / "gsm8k.yaml"
 PRESET_LINES = 10  # of an overlay, comments aside
 STACKS = [
     *([one] for one in BASES),
-    *([on, one] for on in ON for one in [*DATA, *MODELS, *HARDWARE, *SHORT[on.stem]]),
+    *([on, one] for on in ON for one in [*DATA, *MODELS, *OTHERS, *SHORT[on.stem]]),
+    *([BASE, one] for one in CARDS),
+    *([on, CARDS[0]] for on in ON if on != BASE),  # they differ in values alone
     *([BASE, one] for one in GRIDS),
-    *([on, SMOLLM2, hardware, *SHORT[on.stem]] for on in ON for hardware in HARDWARE if hardware not in CARDS),
+    *([on, SMOLLM2, hardware, *SHORT[on.stem]] for on in ON for hardware in OTHERS),
     *([BASE, CONFIGS / "model" / one.name, CPU, one] for one in REWARDS),
     *([BASE, data, CONFIGS / "model" / "tiny.yaml", GRIDS[0], CPU] for data in DATA),
 ]
