@@ -14,7 +14,7 @@ def export(  # noqa: PLR0913  one argument, one option
     what: Literal["policy", "reward"] = "reward",
     out: Path = Path("runs/export"),
     merged: bool = False,
-    tolerance: float = 0.1,
+    tolerance: float = 0.05,
     force: bool = False,
     push_to_hub: str | None = None,
     private: bool = True,
@@ -29,8 +29,8 @@ def export(  # noqa: PLR0913  one argument, one option
     """Write a trained policy or reward as an ordinary Hugging Face model, with a card.
 
     Example:
-      rairl export runs/gsm8k --what reward --merged --out runs/gsm8k_reward
-      rairl export runs/gsm8k --what policy --out runs/gsm8k_policy --push_to_hub OWNER/NAME
+      rairl export runs/gsm8k --what reward --out runs/gsm8k_reward
+      rairl export runs/gsm8k --what policy --merged --out runs/gsm8k_policy --push_to_hub OWNER/NAME
 
     A policy becomes a causal language model, a reward a token classifier; both load with transformers (and PEFT, for
     an adapter) where this package is not installed. README.md, the card, has the lines that use it and say what they
@@ -48,7 +48,7 @@ def export(  # noqa: PLR0913  one argument, one option
         what: policy or reward.
         out: folder to write to.
         merged: add the adapter to the weights; without it the adapter alone is written, which needs its base model.
-        tolerance: of the mean difference, in nats a token (policy) or logits (reward), >= 0.
+        tolerance: of the mean difference, as a share of the standard deviation of the numbers themselves, >= 0.
         force: write in spite of a larger gap.
         push_to_hub: owner/name of a repository to upload to, with the login of `hf auth login`.
         private: whether that repository is private, if it is made now.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -24,6 +24,8 @@ from rairl_lightning.reporting.tables import Table
 from rairl_lightning.text.visible import visible
 
 FORMAT = 1
+FOLDERS = re.compile(r"(?<![\w.:/~])(?:~|\.{1,2})?/(?:[^/\s'\",\]]+/)*")
+SHOWN = 60  # characters of a calibration's parameters; a curve has hundreds, which rairl_export.json holds
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Measured:
         figures: as a report shows them.
         calibration: ``method``, ``parameters``, ``before`` and ``after``, of ``rairl rerank``; or ``before`` alone,
             of an evaluation during the run; empty without either.
+        calibrated: rows of its table: probability, calibration error, Brier score.
         data: settings of the data source, a path cut to its last part.
         algorithm: settings that matter most, likewise.
         notes: what could not be read.
@@ -41,6 +44,7 @@ class Measured:
 
     figures: Figures
     calibration: Row
+    calibrated: list[list[str]]
     data: Mapping[str, str]
     algorithm: Mapping[str, str]
     notes: list[str]
@@ -57,7 +61,9 @@ def measured(sources: Sources) -> Measured:
     lines = {key: _public(value) for key, value in flattened({} if file is None else read_mapping(file, notes)).items()}
     data = {key.removeprefix("data."): value for key, value in lines.items() if key.startswith("data.source")}
     algorithm = {key: lines[key] for key in SETTINGS if key in lines}
-    return Measured(figures, _calibration(sources, notes), data, algorithm, notes.lines)
+    calibration = _calibration(sources, notes)
+    calibrated = notes.attempt("the calibration", lambda: list(_calibrated(calibration))) or []
+    return Measured(figures, calibration, calibrated, data, algorithm, notes.lines)
 
 
 def record(artefact: Artefact, exported: Exported, found: Measured, files: list[str]) -> Row:
@@ -109,7 +115,7 @@ def card(artefact: Artefact, exported: Exported, found: Measured, title: str) ->
         version=__version__,
         tables=list(_tables(found)),
         missing=list(_missing(exported, found)),
-        calibrated=list(_calibrated(found.calibration)),
+        calibrated=found.calibrated,
         indented=textwrap.indent(exported.system_prompt or "", "    "),
     )  # fmt: skip
     return visible(text, keep="\n\t")
@@ -162,7 +168,7 @@ def _missing(exported: Exported, found: Measured) -> Iterator[str]:
         wanted += [
             (figures.reranking, "choosing among answers (`rairl rerank`)"),
             (figures.localisation, "finding the first error (`rairl localise`)"),
-            (found.calibration, "calibration (`rairl rerank --calibration Temperature`)"),
+            (found.calibrated, "calibration (`rairl rerank --calibration Temperature`)"),
             (figures.leaks, "surface features that give the expert away (callback LeakProbes)"),
         ]
     yield from (name for there, name in wanted if not there)
@@ -179,10 +185,9 @@ def _calibration(sources: Sources, notes: Notes) -> Row:
 
 def _calibrated(calibration: Row) -> Iterator[list[str]]:
     """Errors by name, per cent."""
-    names = {
-        "before": "σ(reward of the trace)",
-        "after": f"{calibration.get('method')}, {calibration.get('parameters')}",
-    }
+    fitted = ", ".join(f"{name} {value}" for name, value in (calibration.get("parameters") or {}).items())
+    after = f"{calibration.get('method')}, {fitted}" if 0 < len(fitted) <= SHOWN else calibration.get("method")
+    names = {"before": "σ(reward of the trace)", "after": str(after)}
     for when, name in names.items():
         errors = calibration.get(when) or {}
         if "ece" in errors and "brier" in errors:
@@ -194,8 +199,12 @@ def _template(artefact: Artefact) -> str:
 
 
 def _public(value: str) -> str:
-    """A path of this machine is nobody's business: its last part."""
-    return Path(value).name if Path(value).is_absolute() or value.startswith(("~", "./", "../")) else value
+    """The folders of this machine are nobody's business: of a path its last part.
+
+    >>> _public("['/home/me/a.jsonl', '../b.jsonl', 'owner/name', 'https://host/c']")
+    "['a.jsonl', 'b.jsonl', 'owner/name', 'https://host/c']"
+    """
+    return FOLDERS.sub("", value)
 
 
 def _environment() -> Environment:

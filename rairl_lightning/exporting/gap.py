@@ -8,6 +8,8 @@ from torch import Tensor
 
 from rairl_lightning.errors import ModelError
 
+ROUNDING = 1e-5  # of float32, whatever the numbers
+
 
 @dataclass(frozen=True)
 class Gap:
@@ -63,20 +65,27 @@ class Gap:
         """Refuse what is no longer the trained model.
 
         Args:
-            tolerance: of the mean difference.
+            tolerance: of the mean difference, as a share of the numbers' own standard deviation.
             merged: whether the adapter was added to the weights.
 
         Raises:
             ModelError: the mean difference is greater, or not a number.
+
+        >>> Gap("rewards", 0.08, 0.5, 2.0, 2, 1).check(0.05, merged=True)
+        >>> Gap("rewards", 0.08, 0.5, 0.1, 2, 1).check(0.05, merged=True)
+        Traceback (most recent call last):
+        rairl_lightning.errors.ModelError: What was written is not what was trained.
+        ...
         """
-        if self.mean <= tolerance:
+        allowed = tolerance * self.spread + ROUNDING
+        if self.mean <= allowed:
             return
         without = (
             "leave out --merged: the adapter alone stands on the base as it was in training; or " if merged else ""
         )
         raise ModelError(
             "What was written is not what was trained.",
-            expected=f"a mean difference of at most {tolerance:g}",
+            expected=f"a mean difference of at most {allowed:.2g}, {tolerance:g} of the standard deviation",
             got=self.sentence,
             remedy=f"{without}a greater --tolerance, or --force true, writes it all the same",
         )

@@ -23,7 +23,7 @@ def check_repository(name: str) -> None:
     except HFValidationError as error:
         raise ConfigError(
             "This is no name of a repository on the hub.",
-            expected="--push-to-hub OWNER/NAME",
+            expected="--push_to_hub OWNER/NAME",
             got=f"{name}: {str(error).partition(chr(10))[0]}",
         ) from error
 

@@ -76,7 +76,7 @@ grid.register(Dense, lambda _: Said("at every token of the completion", ("read =
 def _(granularity: Interval) -> Said:
     every = granularity.every
     line = f"read = torch.tensor(sorted({{*range({every - 1}, len(ids), {every}), len(ids) - 1}}))"
-    return Said(f"at every {every}th token of the completion, counted from its first, and at the last", (line,))
+    return Said(f"at tokens {every}, {2 * every}, … of the completion, counted from 1, and at its last", (line,))
 
 
 STEPWISE = Said(

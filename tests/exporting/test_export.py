@@ -272,7 +272,8 @@ def test_the_card_has_what_was_measured(export: Export, trained: dict[str, Path]
     run = write_run(tmp_path / "run")
     shutil.copytree(trained["interval"] / "adapters", run / "adapters")
     (run / "config.yaml").unlink()
-    source = {"class_path": "x.JsonLines", "init_args": {"train": "/home/somebody/secret/mine.jsonl"}}
+    files = ["/home/somebody/secret/mine.jsonl", "~/secret/other.jsonl", "../secret/third.jsonl", "owner/fourth"]
+    source = {"class_path": "x.JsonLines", "init_args": {"train": files[0], "more": files}}
     (run / "logs" / "version_0" / "config.yaml").write_text(json.dumps({"data": {"source": source}}))
     reranked = {"calibration": {"method": "Temperature", "parameters": {"temperature": 1.5}}}
     bounds = [0.125, 0.1, 0.15]
@@ -284,11 +285,12 @@ def test_the_card_has_what_was_measured(export: Export, trained: dict[str, Path]
     (run / "rerank" / "summary.json").write_text(json.dumps(figures))
     assert export(run) == 0
     card = (tmp_path / "out" / "README.md").read_text()
-    assert "JsonLines" in card and "mine.jsonl" in card and "somebody" not in card
+    assert "JsonLines" in card and "['mine.jsonl', 'other.jsonl', 'third.jsonl', 'owner/fourth']" in card
+    assert "somebody" not in card and "secret" not in card
     assert "12.5 (10.0–15.0)" in card and "Temperature" in card, "calibration"
     assert "| reward | 75.0 (70.0–80.0) |" in card and "N = 4" in card, "reranking"
     assert "⚠ leak: length" in card and "recovered" in card
-    assert "every 3th token" in card and "no less than -5" in card
+    assert "tokens 3, 6, … of the completion" in card and "no less than -5" in card
     assert "\x1b" not in card and "\u202e" not in card
     record = json.loads((tmp_path / "out" / "rairl_export.json").read_text())
     assert record["calibration"]["parameters"] == {"temperature": 1.5}
