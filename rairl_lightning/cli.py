@@ -3,6 +3,7 @@
 import errno
 import os
 import platform
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -95,7 +96,17 @@ def versions() -> str:
             lines.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             lines.append(f"{name} is not installed")
-    return "\n".join(lines)
+    return "\n".join([*lines, *devices()])
+
+
+def devices() -> list[str]:
+    """A line an accelerator, as its driver names it (torch would take seconds to load); the CPU where there is none."""
+    query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    try:
+        found = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True).stdout.splitlines()
+    except (OSError, subprocess.SubprocessError):
+        found = []
+    return [f"device {line}" for line in found] or [f"device cpu, {platform.machine()}, {os.cpu_count()} cores"]
 
 
 def _launch(arguments: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ import os
 from argparse import ArgumentError, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from itertools import pairwise
 from typing import Any
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
@@ -54,7 +55,7 @@ def parsed(function: Function, args: Sequence[str]) -> dict[str, Any]:
         import_module(f"rairl_lightning.{room}")
     parser = parser_of(function)
     try:
-        config = parser.parse_args(_with_first_named(function, args))
+        config = parser.parse_args(_with_switches(function, _with_first_named(function, args)))
     except ArgumentError as error:
         accepted = {action.dest for action in parser._actions}
         raise explained(str(error), accepted, command=function.__name__) from error
@@ -74,6 +75,13 @@ def _with_first_named(function: Function, args: Sequence[str]) -> list[str]:
     if not args or args[0].startswith("-"):
         return list(args)
     return [f"--{next(iter(inspect.signature(function).parameters))}", *args]
+
+
+def _with_switches(function: Function, args: Sequence[str]) -> list[str]:
+    """`--merged` for `--merged true`: a switch that no value follows is on."""
+    switches = {f"--{name}" for name, kind in options_of(function).items() if kind == "bool"}
+    pairs = ((one, one in switches and behind.startswith("-")) for one, behind in pairwise([*args, "--"]))
+    return [word for one, bare in pairs for word in ([one, "true"] if bare else [one])]
 
 
 def parser_of(function: Function) -> ArgumentParser:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from rairl_lightning.cli import guarded, main
+from rairl_lightning.cli import devices, guarded, main
 from rairl_lightning.errors import CheckpointError
 
 TOY_RUN = (
@@ -60,7 +60,28 @@ def test_no_arguments_say_where_to_start(capsys: pytest.CaptureFixture[str]) -> 
 def test_version_names_what_decides_a_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     out = capsys.readouterr().out
-    assert all(name in out for name in ("rairl_lightning", "torch 2", "lightning 2", "transformers 5", "peft"))
+    named = (
+        "rairl_lightning",
+        "python 3",
+        "torch 2",
+        "lightning 2",
+        "transformers 5",
+        "peft",
+        "bitsandbytes",
+        "\ndevice ",
+    )
+    assert all(name in out for name in named)
+
+
+def test_version_names_every_accelerator_as_its_driver_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert len(devices()) == 1 and devices()[0].startswith("device cpu, ")
+    driver = tmp_path / "nvidia-smi"
+    driver.write_text("#!/bin/sh\nprintf 'One, 24564 MiB, 550.1\\nTwo, 24564 MiB, 550.1\\n'\n")
+    driver.chmod(0o755)
+    assert devices() == ["device One, 24564 MiB, 550.1", "device Two, 24564 MiB, 550.1"]
+    driver.write_text("#!/bin/sh\necho 'no driver'; exit 9\n")
+    assert devices()[0].startswith("device cpu, ")
 
 
 @pytest.mark.parametrize("argument", ["--version", "--help"])

@@ -55,6 +55,13 @@ def test_defaults_and_short_names(read: Read) -> None:
     assert read("--reward=r", "--granularity=Interval", "--granularity.every=7")["granularity"] == Interval(7)
 
 
+def test_a_switch_needs_no_value(read: Read) -> None:
+    assert read("--reward=r", "--overwrite")["overwrite"] is True
+    assert read("--overwrite", "--reward=r")["overwrite"] is True
+    assert read("--reward=r", "--overwrite", "false", "--limit", "3")["overwrite"] is False
+    assert read("--reward=r", "--limit", "3")["overwrite"] is False
+
+
 def test_files_are_merged_and_options_win(read: Read, tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("reward: a\nlimit: 3\npooling: {class_path: Minimum}\n")
     (tmp_path / "b.yaml").write_text("limit: 4\n")

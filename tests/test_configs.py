@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from importlib import import_module
@@ -25,6 +26,8 @@ BASES = sorted(CONFIGS.glob("*.yaml"))
 DATA, MODELS, GRIDS, HARDWARE, REWARDS = (
     sorted((CONFIGS / folder).glob("*.yaml")) for folder in ("data", "model", "granularity", "hardware", "reward")
 )
+CARDS = [CONFIGS / "hardware" / f"{size}gb.yaml" for size in (12, 24, 80)]  # of one GPU, by its memory
+OTHERS = [one for one in HARDWARE if one not in CARDS]
 SMOLLM2, CPU = CONFIGS / "model" / "smollm2_135m.yaml", CONFIGS / "hardware" / "cpu.yaml"
 SHORT = {"gsm8k": "rairl", "gsm8k_sft": "sft", "gsm8k_grpo": "grpo"}
 SHORT = {base: [CONFIGS / "short" / f"{algorithm}.yaml"] for base, algorithm in SHORT.items()}
@@ -33,9 +36,11 @@ BASE = CONFIGS / "gsm8k.yaml"
 PRESET_LINES = 10  # of an overlay, comments aside
 STACKS = [
     *([one] for one in BASES),
-    *([on, one] for on in ON for one in [*DATA, *MODELS, *HARDWARE, *SHORT[on.stem]]),
+    *([on, one] for on in ON for one in [*DATA, *MODELS, *OTHERS, *SHORT[on.stem]]),
+    *([BASE, one] for one in CARDS),
+    *([on, CARDS[0]] for on in ON if on != BASE),  # they differ in values alone
     *([BASE, one] for one in GRIDS),
-    *([on, SMOLLM2, hardware, *SHORT[on.stem]] for on in ON for hardware in HARDWARE),
+    *([on, SMOLLM2, hardware, *SHORT[on.stem]] for on in ON for hardware in OTHERS),
     *([BASE, CONFIGS / "model" / one.name, CPU, one] for one in REWARDS),
     *([BASE, data, CONFIGS / "model" / "tiny.yaml", GRIDS[0], CPU] for data in DATA),
 ]
@@ -103,11 +108,20 @@ def test_a_configuration_builds_its_objects_and_keeps_every_key(
     assert list(missing(load(files[-1]), read)) == []
 
 
-@pytest.mark.parametrize("file", [*DATA, *MODELS, *GRIDS], ids=lambda one: f"{one.parent.name}/{one.stem}")
+@pytest.mark.parametrize("file", [*DATA, *MODELS, *GRIDS, *CARDS], ids=lambda one: f"{one.parent.name}/{one.stem}")
 def test_a_preset_is_short_and_says_what_it_is(file: Path) -> None:
     lines = file.read_text().splitlines()
     assert lines[0].startswith("# Overlay")
     assert len([line for line in lines if not line.lstrip().startswith("#")]) <= PRESET_LINES
+
+
+@pytest.mark.parametrize("file", CARDS, ids=lambda one: one.stem)
+def test_every_value_of_a_card_says_where_it_is_from(file: Path) -> None:
+    values = [
+        line for line in file.read_text().splitlines() if re.search(r": .*\d", line) and "discriminator" not in line
+    ]
+    assert len(values) == 4, "the head line, the adapters, rows, tokens"
+    assert all("paper: " in line or "ours: " in line for line in values if not line.startswith("#"))
 
 
 def test_presets_of_one_kind_undo_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,12 @@
 """What an installation must bring."""
 
+import os
 import re
+import subprocess
+import sys
+import sysconfig
 import tomllib
+import zipfile
 from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import Any
@@ -66,3 +71,77 @@ def test_every_room_is_a_package() -> None:
     package = Path(rairl_lightning.__file__).parent
     folders = {file.parent for file in package.rglob("*.py")}
     assert [str(folder) for folder in folders if not (folder / "__init__.py").is_file()] == []
+
+
+# --- The wheel ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from this tree, without a network."""
+    out = tmp_path_factory.mktemp("wheel")
+    options = ["--no-deps", "--no-build-isolation", "--no-index", f"--wheel-dir={out}"]
+    subprocess.run([sys.executable, "-m", "pip", "wheel", "-q", *options, root], check=True, timeout=100)
+    (file,) = out.glob("*.whl")
+    return file
+
+
+@pytest.fixture(scope="module")
+def clean(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with the wheel and nothing else."""
+    folder = tmp_path_factory.mktemp("clean")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True, timeout=100)
+    python = folder / "bin" / "python"
+    pip = [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps", "--no-index", wheel]
+    subprocess.run(pip, check=True, timeout=100)
+    return folder
+
+
+def in_clean(clean: Path, *command: str, path: str = "") -> str:
+    """What a command says there, away from the sources."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+    environment |= {"PYTHONPATH": path} if path else {}
+    program = [clean / "bin" / command[0], *command[1:]]
+    return subprocess.run(
+        program, cwd=clean, env=environment, check=True, capture_output=True, text=True, timeout=100
+    ).stdout
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_every_file_of_the_package(root: Path, wheel: Path) -> None:
+    package = root / "rairl_lightning"
+    files = (file for file in package.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+    wanted = {file.relative_to(root).as_posix() for file in files}
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {name for name in archive.namelist() if ".dist-info/" not in name}
+    assert packed == wanted
+    kinds = {
+        "assets/dials/model.safetensors",
+        "reporting/templates/page.css",
+        "exporting/templates/card.md.j2",
+        "py.typed",
+    }
+    assert {f"rairl_lightning/{name}" for name in kinds} <= packed, "what is no Python is there at all"
+
+
+@pytest.mark.slow
+def test_the_wheel_helps_where_nothing_else_is_installed(clean: Path) -> None:
+    assert "rairl fit --config" in in_clean(clean, "rairl", "--help")
+    versions = in_clean(clean, "rairl", "--version")
+    assert f"rairl_lightning {rairl_lightning.__version__}\n" in versions and "torch is not installed" in versions
+
+
+@pytest.mark.slow
+def test_the_wheel_loads_its_model_and_templates_without_the_sources(clean: Path) -> None:
+    code = """
+import rairl_lightning
+from rairl_lightning.exporting.card import _environment as card
+from rairl_lightning.models import BackboneSpec
+from rairl_lightning.models.loading import load_backbone
+from rairl_lightning.reporting.page import _environment as page
+load_backbone(BackboneSpec("builtin:dials")), card().get_template("card.md.j2"), page().get_template("page.html.j2")
+print(rairl_lightning.__file__)
+"""
+    # As a path, site-packages brings the dependencies, and not the editable installation, which needs its .pth file.
+    found = in_clean(clean, "python", "-c", code, path=sysconfig.get_path("purelib"))
+    assert Path(found.splitlines()[-1]).is_relative_to(clean)

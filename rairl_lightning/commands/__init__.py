@@ -10,6 +10,7 @@ COMMANDS: dict[str, str] = {
     "score": "what a trained reward says of every trace of a file: trace, steps, tokens",
     "localise": "where traces first go wrong, according to a trained reward, and how often it is right",
     "inspect": "one trace in the terminal, token by token, in the colours of its reward",
+    "export": "a trained policy or reward as an ordinary Hugging Face model, with a card",
     "report": "one HTML page about a run: results, curves, findings, traces in the colours of their reward",
 }
 """Commands in the order of the help, and what each does, in one line."""

@@ -1,4 +1,4 @@
-"""Reading a reward that was trained: where it lies, what it is made of, and whether it fits."""
+"""Reading what was trained: where it lies, what it is made of, and whether it fits."""
 
 from __future__ import annotations
 
@@ -16,20 +16,23 @@ from rairl_lightning.components.description import FORMAT, REWARD_FILE, STATE_KE
 from rairl_lightning.components.reader import RewardReader
 from rairl_lightning.data.question_hashes import QuestionHashes
 from rairl_lightning.errors import CheckpointError, ConfigError
+from rairl_lightning.evaluation.run_folder import config_of
+from rairl_lightning.models.exports import load_policy_alone
 from rairl_lightning.models.pair import ModelPair, PairSpec
 from rairl_lightning.models.specs import BUILTIN, BackboneSpec
 
+POLICY = "policy."  # of its tensors in a checkpoint
 READER_KEYS = ("critic", "granularity", "reward", "pooling")
 
 
 @dataclass(frozen=True)
 class Artefact:
-    """A trained reward on disk, with nothing loaded yet.
+    """A trained reward, or a policy alone, on disk, with nothing loaded yet.
 
     Attributes:
         path: the checkpoint, or the folder of adapters.
         spec: how its models are made.
-        reader: how the discriminator is read.
+        reader: how the discriminator is read; None of a baseline.
         identity: fingerprints of ``base`` and ``codec``, as far as they were recorded.
         trained_on: questions; empty where that was not recorded.
         state: the checkpoint's tensors by ``<role>.<name>``, mapped from the file; None of a folder.
@@ -37,20 +40,34 @@ class Artefact:
 
     path: Path
     spec: PairSpec
-    reader: RewardReader
+    reader: RewardReader | None
     identity: Mapping[str, Any]
     trained_on: QuestionHashes = field(default=QuestionHashes())
     state: Mapping[str, Tensor] | None = field(default=None, repr=False)
 
     @classmethod
-    def read(cls, path: Path | str, config: Path | str | None = None, plugins: Sequence[str] = ()) -> Artefact:
-        """Find and check; arguments and errors as :meth:`TrainedReward.load`."""
+    def read(
+        cls,
+        path: Path | str,
+        config: Path | str | None = None,
+        plugins: Sequence[str] = (),
+        *,
+        needs_reward: bool = True,
+    ) -> Artefact:
+        """Find and check; arguments and errors as :meth:`TrainedReward.load`.
+
+        Args:
+            path: see there.
+            config: see there.
+            plugins: see there.
+            needs_reward: False also takes a baseline, which has a policy alone.
+        """
         place = _located(Path(path))
-        record, state = _folder(place) if place.is_dir() else _checkpoint(place)
-        parts = record if config is None else _configured(Path(config))
+        record, state = _folder(place, needs_reward) if place.is_dir() else _checkpoint(place, needs_reward)
+        parts = record if config is None else _configured(Path(config), needs_reward)
         if "undescribed" in parts or "pair" not in parts:
             raise _undescribed(place, parts)
-        if parts.get("reader") is None:
+        if needs_reward and parts.get("reader") is None:
             raise _no_reward(place)
         if record.get("format", FORMAT) not in range(FORMAT + 1):
             raise CheckpointError(
@@ -60,7 +77,7 @@ class Artefact:
                 remedy="update rairl_lightning",
             )
         spec = built(parts["pair"], PairSpec, plugins)  # type: ignore[type-abstract]
-        reader = built(parts["reader"], RewardReader, plugins)
+        reader = None if parts.get("reader") is None else built(parts["reader"], RewardReader, plugins)
         return cls(place, spec, reader, record, QuestionHashes.unpacked(record.get("trained_on")), state)
 
     def with_backbone(self, path: str | None) -> Artefact:
@@ -71,7 +88,7 @@ class Artefact:
         """
         if path is None:
             return self
-        names = [name for name, _ in self._backbones()]
+        names = [name for name, _ in self.backbones()]
         if len(names) != 1:
             raise ConfigError(
                 "This reward has a backbone for each player; one path cannot name both.",
@@ -82,24 +99,56 @@ class Artefact:
         backbone = replace(getattr(self.spec, names[0]), path=path)
         return replace(self, spec=replace(self.spec, **{names[0]: backbone}))  # type: ignore[type-var]
 
-    def build(self, device: torch.device | str) -> ModelPair:
-        """Load the models; what is cheap to refuse is refused first."""
+    @property
+    def reward_reader(self) -> RewardReader:
+        """How the discriminator is read.
+
+        Raises:
+            CheckpointError: there is none.
+        """
+        if self.reader is None:
+            raise _no_reward(self.path)
+        return self.reader
+
+    def unquantised(self) -> Artefact:
+        """The same over the base model in its full precision, which has no recorded fingerprint; itself if it is."""
+        full = {name: replace(one, quantisation=None) for name, one in self.backbones() if one.quantisation}
+        if not full:
+            return self
+        identity = {name: value for name, value in self.identity.items() if name != "base"}
+        return replace(self, spec=replace(self.spec, **full), identity=identity)  # type: ignore[type-var]
+
+    def build(self, device: torch.device | str, *, policy_alone: bool = False) -> ModelPair:
+        """Load the models; what is cheap to refuse is refused first.
+
+        Args:
+            device: where to.
+            policy_alone: leave out the discriminator, where there is one.
+        """
         self._check_backbones()
         self._check("codec", self.spec.load_codec().fingerprint)
-        pair = self.spec.build(device)
-        self._check("base", pair.base_fingerprint)
-        if self.state is None:
+        pair = self.spec.build(device, with_discriminator=not policy_alone)
+        recorded = self.identity.get("base")
+        alone = isinstance(recorded, str) and policy_alone and recorded.partition("-")[0] == pair.base_fingerprint
+        self._check("base", str(recorded) if alone else pair.base_fingerprint)
+        if self.state is None and policy_alone:
+            load_policy_alone(pair, self.path)
+        elif self.state is None:
             pair.load_adapters(self.path)
+        elif policy_alone:
+            own = {name.removeprefix(POLICY): t for name, t in self.state.items() if name.startswith(POLICY)}
+            pair.load_adapter_state("policy", own)
         else:
             pair.load_roles(self.state)
         return pair
 
-    def _backbones(self) -> list[tuple[str, BackboneSpec]]:
+    def backbones(self) -> list[tuple[str, BackboneSpec]]:
+        """The base models by the name of their field: one, or one a player."""
         names: list[str] = [item.name for item in fields(self.spec)] if is_dataclass(self.spec) else []
         return [(name, value) for name in names if isinstance(value := getattr(self.spec, name), BackboneSpec)]
 
     def _check_backbones(self) -> None:
-        for name, backbone in self._backbones():
+        for name, backbone in self.backbones():
             if Path(backbone.path).is_absolute() and not Path(backbone.path).is_dir():
                 raise CheckpointError(
                     "The base model of this reward is not where it was in training.",
@@ -136,8 +185,8 @@ def _located(path: Path) -> Path:
     )
 
 
-def _folder(folder: Path) -> tuple[Mapping[str, Any], None]:
-    if not (folder / "discriminator").is_dir():
+def _folder(folder: Path, needs_reward: bool) -> tuple[Mapping[str, Any], None]:
+    if needs_reward and not (folder / "discriminator").is_dir():
         raise _no_reward(folder)
     file = folder / REWARD_FILE
     if not file.is_file():
@@ -151,22 +200,24 @@ def _folder(folder: Path) -> tuple[Mapping[str, Any], None]:
     return record, None
 
 
-def _checkpoint(file: Path) -> tuple[Mapping[str, Any], Mapping[str, Tensor]]:
+def _checkpoint(file: Path, needs_reward: bool) -> tuple[Mapping[str, Any], Mapping[str, Tensor]]:
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
         saved, state = checkpoint[STATE_KEY], checkpoint["state_dict"]
         record = {"base": saved["base"], **saved.get("artefact", {})}
     except (RuntimeError, KeyError, TypeError, AttributeError, EOFError) as error:
         raise _unreadable(file, str(error).partition("\n")[0]) from error
-    if not any(name.startswith("discriminator.") for name in state):
+    if needs_reward and not any(name.startswith("discriminator.") for name in state):
         raise _no_reward(file)
     return record, state
 
 
-def _configured(file: Path) -> Mapping[str, Any]:
+def _configured(file: Path, needs_reward: bool) -> Mapping[str, Any]:
     """Pair and reader out of a run's configuration."""
     try:
         given = yaml.safe_load(file.read_text(encoding="utf-8"))["model"]["init_args"]
+        if not needs_reward:
+            return {"pair": given["pair"]}
         reader = {key: given[key] for key in READER_KEYS}
         return {"pair": given["pair"], "reader": reader}
     except OSError as error:
@@ -182,8 +233,8 @@ def _configured(file: Path) -> Mapping[str, Any]:
 
 
 def _undescribed(place: Path, parts: Mapping[str, Any]) -> CheckpointError:
-    beside = (folder / "config.yaml" for folder in (place.parent, place.parent.parent))
-    near = next(filter(Path.is_file, beside), "runs/…/config.yaml, of the run that made it")
+    beside = (config_of(folder) for folder in (place.parent, place.parent.parent))
+    near = next((file for file in beside if file is not None), "runs/…/config.yaml, of the run that made it")
     return CheckpointError(
         f"{place} does not say what its reward is made of.",
         expected="a description of models and reader, as runs write now",

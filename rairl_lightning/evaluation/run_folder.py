@@ -19,6 +19,8 @@
     (``round, sign, advice``), rewritten whenever one is added.
 ``leaks.json``, ``summary.json``
     ``LeakProbes`` and ``FinalReport``.
+``config.yaml``
+    the whole configuration, by Lightning; under ``logs/version_…`` where TensorBoard logs (:func:`config_of`).
 
 ``tokens`` are lists of one entry a completion token: ``offsets`` (characters of the completion), ``reward``
 (back-filled; null where none is learnt or it is not finite), ``grid`` (1 where the reward is read) and ``logprob`` (of
@@ -33,6 +35,7 @@ from typing import Any
 
 from rairl_lightning.evaluation.summary import json_line
 
+CONFIG = "config.yaml"
 TRACES, TOKEN_REWARDS = "traces.jsonl", "token_rewards.jsonl"
 RERANKING, LOCALISATION = "reranking.jsonl", "localisation.jsonl"
 HEALTH, LEAKS, SUMMARY = "health.json", "leaks.json", "summary.json"
@@ -43,3 +46,17 @@ def append_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
         file.writelines(json_line(row) + "\n" for row in rows)
+
+
+def config_of(run: Path) -> Path | None:
+    """The configuration as a run wrote it: in its folder, or where its logger put it, the latest start's.
+
+    Lightning writes it into the logger's folder, ``logs/version_3``, where the logger has one.
+    """
+    logged = sorted(run.glob(f"*/version_*/{CONFIG}"), key=_version)
+    return next((file for file in (run / CONFIG, *reversed(logged)) if file.is_file()), None)
+
+
+def _version(file: Path) -> int:
+    number = file.parent.name.rpartition("_")[2]
+    return int(number) if number.isdecimal() else -1

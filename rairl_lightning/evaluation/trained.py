@@ -91,9 +91,9 @@ class TrainedReward:
             ModelError: the base model cannot be loaded.
         """
         check_number("max_tokens", max_tokens, at_least=1)
-        place = _device(device)
+        place = device_named(device)
         artefact = Artefact.read(path, config, plugins).with_backbone(backbone)
-        reader = artefact.reader
+        reader = artefact.reward_reader
         reader = replace(reader, pooling=pooling or reader.pooling, granularity=granularity or reader.granularity)
         models = artefact.build(place)
         return cls(models.eval().requires_grad_(False), reader, max_tokens, str(path), artefact.trained_on)
@@ -127,8 +127,12 @@ class TrainedReward:
         return Scores(pay_NT, rewards_NT, self.reader.granularity(tokens), self.reader.pooled(rewards_NT, tokens))
 
 
-def _device(name: str) -> torch.device:
-    """The device of that name, once something could be put there."""
+def device_named(name: str) -> torch.device:
+    """The device of that name, once something could be put there; ``auto`` is an accelerator if there is one.
+
+    Raises:
+        ConfigError: there is no such device.
+    """
     gpus = torch.cuda.device_count()
     try:
         device = torch.device(("cuda" if gpus else "cpu") if name == "auto" else name)

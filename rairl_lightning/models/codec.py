@@ -65,7 +65,7 @@ class TraceCodec:
 
     def encode_prompt(self, question: str) -> list[int]:
         """Ids of the templated question, up to and including the generation prompt; no end of the answer's turn."""
-        return self._ids(self._render(self._conversation(question), add_generation_prompt=True))
+        return self._ids(self._render(self.conversation(question), add_generation_prompt=True))
 
     def encode_demonstration(self, demonstration: Demonstration) -> TraceIds:
         """The demonstration as the trace the policy would have had to sample, end of turn included once."""
@@ -118,7 +118,8 @@ class TraceCodec:
         parts = [self.chat_template, self.eos_id, len(self.tokenizer), prompt, *map(self._ids, FINGERPRINT_PROBES)]
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
-    def _conversation(self, question: str) -> list[dict[str, str]]:
+    def conversation(self, question: str) -> list[dict[str, str]]:
+        """The messages that the chat template is given."""
         if self.system_prompt is None:
             return [{"role": "user", "content": question}]
         if self._system_in_user_turn:

@@ -51,6 +51,14 @@ class HeadSpec(ABC):
     def build(self, hidden_size: int) -> nn.Module:
         """Return a module that maps :class:`HeadInputs` to ``[N, T]``, or ``[N, T, 2]``, and starts at 0."""
 
+    def as_linear(self, head: nn.Module) -> nn.Linear | None:
+        """What was built as one layer over the last hidden state, an output a row; None where it reads anything else.
+
+        Args:
+            head: from :meth:`build`, trained or not.
+        """
+        return None
+
 
 @dataclass(frozen=True)
 class LinearHead(HeadSpec):
@@ -59,6 +67,11 @@ class LinearHead(HeadSpec):
     def build(self, hidden_size: int) -> nn.Module:
         """See :class:`HeadSpec`."""
         return _Linear(hidden_size)
+
+    def as_linear(self, head: nn.Module) -> nn.Linear | None:
+        """See :class:`HeadSpec`."""
+        assert isinstance(head, _Linear)
+        return head.scalar
 
 
 @dataclass(frozen=True)
@@ -117,6 +130,18 @@ class TwoHeads(HeadSpec):
     def build(self, hidden_size: int) -> nn.Module:
         """See :class:`HeadSpec`."""
         return _Two(self.reward.build(hidden_size), self.potential.build(hidden_size))
+
+    @torch.no_grad()
+    def as_linear(self, head: nn.Module) -> nn.Linear | None:
+        """See :class:`HeadSpec`."""
+        assert isinstance(head, _Two)
+        g, h = self.reward.as_linear(head.reward), self.potential.as_linear(head.potential)
+        if g is None or h is None:
+            return None
+        both = nn.Linear(g.in_features, 2, device=g.weight.device)
+        both.weight.copy_(torch.cat([g.weight, h.weight]))
+        both.bias.copy_(torch.cat([g.bias, h.bias]))
+        return both
 
 
 class _Two(nn.Module):

@@ -145,7 +145,7 @@ def _from_pretrained(spec: BackboneSpec, device: torch.device) -> PreTrainedMode
         arguments |= {"gguf_file": spec.gguf_file, "quantization_config": GgufConfig(dequantize=True)}
     if spec.quantisation:
         _require("bitsandbytes", "holds weights in 4 bits")
-        arguments |= {"quantization_config": _nf4(dtype, device), "device_map": {"": device}}
+        arguments |= {"quantization_config": nf4(dtype, device), "device_map": {"": device}}
     try:
         arguments["config"] = _without_dropout(spec)
         model = AutoModelForCausalLM.from_pretrained(spec.path, **arguments)
@@ -154,9 +154,17 @@ def _from_pretrained(spec: BackboneSpec, device: torch.device) -> PreTrainedMode
     return model if spec.quantisation else model.to(device)
 
 
-def _nf4(dtype: torch.dtype, device: torch.device) -> BitsAndBytesConfig:
+def nf4(dtype: torch.dtype, device: torch.device, kept: list[str] | None = None) -> BitsAndBytesConfig:
+    """NF4 with double quantisation.
+
+    Args:
+        dtype: of the computation on an accelerator.
+        device: where.
+        kept: layers that are not quantised; None is the language-model head.
+    """
     return BitsAndBytesConfig(
         load_in_4bit=True,
+        llm_int8_skip_modules=kept,  # of 4 bits too, in spite of its name
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         # On a CPU the 4-bit kernels are twice as slow in bfloat16 as in float32.

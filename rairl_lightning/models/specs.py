@@ -56,6 +56,22 @@ class BackboneSpec:
         if self.dtype not in ("float32", "bfloat16"):
             raise ConfigError("Unknown dtype.", expected="'float32' or 'bfloat16'", got=self.dtype)
 
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a folder of this machine, which others do not have."""
+        return Path(self.path).expanduser().is_dir()
+
+    @property
+    def found_at(self) -> str:
+        """What ``from_pretrained`` takes, whatever the current folder."""
+        return str(Path(self.path).expanduser().resolve()) if self.is_local else self.path
+
+    @property
+    def public_name(self) -> str:
+        """What others may be told: the id on the hub, the built-in name, or the last part of a folder's path."""
+        path = self.portable().path
+        return Path(path).name if self.is_local and not path.startswith(BUILTIN) else path
+
     def portable(self) -> BackboneSpec:
         """The same backbone by a path that depends neither on the current folder nor on where this package lies.
 

@@ -18,7 +18,6 @@ from rairl_lightning.reporting.files import Notes, Row, read_mapping, read_rows
 from rairl_lightning.reporting.settings import Difference, differences
 from rairl_lightning.reporting.tables import Table, spoken
 
-CONFIG = "config.yaml"
 RULES = ("reward", "weighted", "majority", "logprob", "shortest", "random", "oracle")
 
 
@@ -181,11 +180,16 @@ def _localised(summary: Row) -> Iterator[Table]:
 
 
 def _settings(out: Figures, sources: Sources, notes: Notes) -> None:
-    own = read_mapping(sources.run / CONFIG, notes)
+    own = _config(sources.run, notes)
     if own:
         out.config = yaml.safe_dump(own, sort_keys=False, allow_unicode=True, width=100)
-    other = read_mapping(sources.against / CONFIG, notes) if sources.against else {}
+    other = _config(sources.against, notes) if sources.against else {}
     if own and other:
         out.differences = notes.attempt("the difference of the configurations", lambda: differences(own, other))
     elif sources.against:
         notes.add("The configurations are not compared: one of the runs has no readable config.yaml.")
+
+
+def _config(run: Path, notes: Notes) -> Row:
+    file = run_folder.config_of(run)
+    return {} if file is None else read_mapping(file, notes)

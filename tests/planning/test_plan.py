@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,15 @@ QWEN2_5_7B = {  # of Qwen/Qwen2.5-7B-Instruct's config.json
     "num_hidden_layers": 28,
     "num_attention_heads": 28,
     "num_key_value_heads": 4,
+    "tie_word_embeddings": False,
+}
+LLAMA3_1_8B = {  # of meta-llama/Llama-3.1-8B-Instruct's config.json
+    "vocab_size": 128256,
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
     "tie_word_embeddings": False,
 }
 ADAMW = OptimiserState("AdamW", 8.0, 4.0)
@@ -101,6 +111,37 @@ def test_7b_in_nf4_over_one_base_fits_24_gb(plan: Plan, seven: Path) -> None:
     best = without["savings"][0]
     assert best["knob"].endswith("activation_checkpointing: true") and best["fits"]
     assert without["peak"] - best["bytes"] == fits["peak"], "what is promised is what comes"
+
+
+LARGEST = {  # of those a card is meant for, by their config.json
+    "12gb": ("qwen3", 12, {
+        "hidden_size": 2560, "intermediate_size": 9728, "num_hidden_layers": 36, "num_attention_heads": 32,
+        "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 151936, "tie_word_embeddings": True,
+    }),
+    "24gb": ("llama", 24, LLAMA3_1_8B),
+    "80gb": ("llama", 80, LLAMA3_1_8B),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "card", [pytest.param("12gb"), *(pytest.param(one, marks=pytest.mark.slow) for one in ("24gb", "80gb"))]
+)
+def test_what_a_card_is_meant_for_fits_with_room_to_spare(plan: Plan, configured: Any, card: str) -> None:
+    family, memory, sizes = LARGEST[card]
+    common = [f"--config={CONFIGS / 'gsm8k.yaml'}", f"--model.pair.backbone.path={configured(family, **sizes)}"]
+    device = [f"--memory_gb={memory}", "--tflops=80", "--bandwidth_gbs=900"]
+    fits = plan(*common, f"--config={CONFIGS / 'hardware' / card}.yaml", *device)
+    assert fits["code"] == 0 and fits["peak"] < 0.8 * memory * 1e9
+    said = re.search(r"at most ([\d.]+) GB", (CONFIGS / "hardware" / f"{card}.yaml").read_text())
+    assert said is not None and fits["peak"] / 1e9 == pytest.approx(float(said[1]), rel=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("card", ["12gb", "24gb"])
+def test_without_its_overlay_it_would_not_fit(plan: Plan, configured: Any, card: str) -> None:
+    family, memory, sizes = LARGEST[card]
+    common = [f"--config={CONFIGS / 'gsm8k.yaml'}", f"--model.pair.backbone.path={configured(family, **sizes)}"]
+    assert plan(*common, f"--memory_gb={memory}", "--tflops=80", "--bandwidth_gbs=900")["code"] == 3
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,11 @@ from report_run import HOSTILE, TEXT, cut, lines, trace, write_run
 
 from rairl_lightning.cli import main
 from rairl_lightning.errors import CheckpointError, ConfigError
+from rairl_lightning.evaluation.run_folder import config_of
 from rairl_lightning.reporting.events import phases_of, read_curves
 from rairl_lightning.reporting.files import Notes
 from rairl_lightning.reporting.pairs import choose_pairs
-from rairl_lightning.reporting.sections import Sources
+from rairl_lightning.reporting.sections import Sources, figures_of
 from rairl_lightning.reporting.traces import choose
 
 SECTIONS = {"results", "traces", "pairs", "curves", "reranking", "health", "config"}
@@ -49,6 +50,17 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self._in_trace:
             self.traces[-1] += data
+
+
+def test_the_configuration_is_found_where_lightning_writes_it(tmp_path: Path) -> None:
+    assert config_of(tmp_path) is None
+    for version in (2, 10):  # as text, 10 comes before 2
+        (tmp_path / "logs" / f"version_{version}").mkdir(parents=True)
+        (tmp_path / "logs" / f"version_{version}" / "config.yaml").write_text(f"seed_everything: {version}")
+        assert config_of(tmp_path) == tmp_path / "logs" / f"version_{version}" / "config.yaml"
+    assert "seed_everything: 10" in figures_of(Sources(tmp_path), Notes()).config
+    (tmp_path / "config.yaml").write_text("seed_everything: 0")
+    assert config_of(tmp_path) == tmp_path / "config.yaml"
 
 
 def written(run: Path, *args: str) -> Page:
