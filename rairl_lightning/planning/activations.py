@@ -52,7 +52,7 @@ COUNTED: dict[tuple[bool, int, bool], Saved] = {
     (False, 2, False): Saved(16, 8, 4, 4),
 }
 # More of queries and of keys, where they pass a norm: (adapters or weights, bytes of the stream).
-NORMALISED = {(True, 4): 6, (True, 2): 4, (False, 4): 8, (False, 2): 6}
+NORMALISED = {(True, 4): 4, (True, 2): 4, (False, 4): 8, (False, 2): 6}
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,4 @@
-"""Norm and gated feed-forward part of a decoder block in fewer passes over memory, for float32 on a CPU.
-
-transformers' own keep every step between; these keep what their gradient needs and compute the rest again.
-"""
+"""The gated feed-forward part of a decoder block, for float32 on a CPU: keeps what its gradient needs, and no more."""
 
 from __future__ import annotations
 
@@ -16,30 +13,7 @@ from transformers import PreTrainedModel
 from rairl_lightning.functional import onednn
 from rairl_lightning.models.kernels.lora import FusedLoRALinear
 
-
-class _RMSNorm(torch.autograd.Function):
-    """``y = w · x r`` with ``r = 1 / √(mean x² + ε)`` and w frozen; keeps x and r.
-
-    ``∂x = r w ∂y - x r³ mean(x w ∂y)``. Twice differentiable.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        width = x.shape[-1]
-        rate = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(width).add_(eps).rsqrt_()
-        ctx.save_for_backward(x, rate)
-        ctx.weight, ctx.eps = weight, eps
-        return torch.mul(x, rate).mul_(weight)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        x, rate = ctx.saved_tensors
-        weighted = gradients[0] * ctx.weight
-        if torch.is_grad_enabled():  # a second derivative is wanted: it must see how the rate came about
-            rate = torch.rsqrt(x.square().mean(-1, keepdim=True) + ctx.eps)
-            return rate * weighted - x * rate**3 * (x * weighted).mean(-1, keepdim=True), None, None
-        share = torch.linalg.vecdot(x, weighted).unsqueeze(-1).mul_(rate.pow(3)).div_(-x.shape[-1])
-        return weighted.mul_(rate).addcmul_(x, share), None, None
+MATRICES = ("gate_proj", "up_proj", "down_proj")
 
 
 class _GatedDown(torch.autograd.Function):
@@ -84,23 +58,6 @@ class _GatedDown(torch.autograd.Function):
         return to_gate, to_up, None, None, to_a, to_b, None
 
 
-class FusedRMSNorm:
-    """Put before a class of transformers that norms by the root mean square, whose attributes it reads."""
-
-    weight: Tensor
-    variance_epsilon: float
-
-    def forward(self, x: Tensor) -> Tensor:
-        """As transformers'."""
-        if self.weight.requires_grad or not onednn.suits(x, self.weight):
-            return super().forward(x)  # type: ignore[misc]
-        return _RMSNorm.apply(x, self.weight, self.variance_epsilon)
-
-    def computes(self, x: Tensor) -> Tensor:
-        """What the class before which it is put is taken to compute."""
-        return self.weight * F.rms_norm(x, (x.shape[-1],), eps=self.variance_epsilon)
-
-
 class FusedGatedMLP:
     """Put before a class of transformers that computes ``down(silu(gate(x)) up(x))``, whose attributes it reads."""
 
@@ -124,38 +81,30 @@ class FusedGatedMLP:
         return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
 
 
-FUSED: dict[Any, tuple[str, ...]] = {
-    FusedRMSNorm: ("weight", "variance_epsilon"),
-    FusedGatedMLP: ("gate_proj", "up_proj", "down_proj"),
-}
-"""What a module has that one of these classes may be put before."""
-
-
 @torch.no_grad()
 def fuse_layers(model: PreTrainedModel) -> None:
-    """Let norms and gated feed-forward parts compute in fewer passes, where theirs is the formula that is known here.
+    """Let gated feed-forward parts keep less, where theirs is the formula that is known here.
 
     Only classes are swapped: parameters, names and saving stay. Other models, and other devices, are left alone.
     """
     if model.device.type != "cpu" or model.dtype != torch.float32:
         return
     for module in model.modules():
-        for fused, names in FUSED.items():
-            if all(hasattr(module, name) for name in names) and not isinstance(module, fused):
-                theirs: Any = type(module)
-                candidate = _before(fused, theirs)
-                if _agrees(module, candidate):
-                    module.__class__ = candidate
+        if all(hasattr(module, name) for name in MATRICES) and not isinstance(module, FusedGatedMLP):
+            theirs: Any = type(module)
+            candidate = _before(theirs)
+            if _agrees(module, candidate):
+                module.__class__ = candidate
 
 
 @functools.cache
-def _before(fused: Any, theirs: Any) -> Any:
-    return type(f"Fused{theirs.__name__}", (fused, theirs), {})
+def _before(theirs: Any) -> Any:
+    return type(f"Fused{theirs.__name__}", (FusedGatedMLP, theirs), {})
 
 
 def _agrees(module: Any, candidate: Any) -> bool:
     """Whether a module computes what the fused class takes it to compute, on some numbers."""
-    width = module.gate_proj.in_features if hasattr(module, "gate_proj") else len(module.weight)
+    width = module.gate_proj.in_features
     numbers = torch.arange(3.0 * width).cos_().view(3, width)
     try:
         expected, found = module(numbers), candidate.computes(module, numbers)
