@@ -8,12 +8,15 @@ from typing import Any
 
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from rairl_lightning.algorithms.base import PairModule
 from rairl_lightning.callbacks.checkpoint_files import chosen
 from rairl_lightning.callbacks.interrupt import InterruptCheckpoint
-from rairl_lightning.cli_errors import explained, innermost, not_utf8
+from rairl_lightning.callbacks.own_folder import RunLock, put_aside
+from rairl_lightning.cli_errors import explained, innermost, not_utf8, process_lost
+from rairl_lightning.cli_imports import announce
 from rairl_lightning.errors import ConfigError, RAIRLError
 
 # Importing a room makes the names of its classes known, so that YAML may say `RAIRL` for its full path.
@@ -119,6 +122,7 @@ class RAIRLCLI(LightningCLI):
         Raises:
             ConfigError: for anything the parser does not accept.
         """
+        announce(args)
         try:
             self.config = parser.parse_args(args)
         except ArgumentError as error:
@@ -155,6 +159,22 @@ class RAIRLCLI(LightningCLI):
         if command.get("ckpt_path") is not None and command.get("weights_only"):
             run = Path(self.trainer.default_root_dir)
             command["ckpt_path"] = chosen(str(command["ckpt_path"]), run, fit=self.subcommand == "fit")
+
+    def before_fit(self) -> None:
+        """Have the run's folder to ourselves: Lightning calls this once everything is built.
+
+        Raises:
+            CheckpointError: another run is writing there.
+        """
+        root = str(self.trainer.default_root_dir)
+        if not self.trainer.is_global_zero or "://" in root:
+            return
+        run, asked = Path(root), self.config_init[self.subcommand].get("ckpt_path")
+        self._lock = RunLock(run)
+        if asked is None and SLURMEnvironment.detect() and any(run.glob("hpc_ckpt_*.ckpt")):
+            return  # a job that was requeued: Lightning goes on from there
+        curves = [Path(one.save_dir, str(one.name or "")) for one in self.trainer.loggers if one.save_dir]
+        put_aside(run, Path(str(asked)) if asked is not None else None, curves)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The Trainer, once its flags are known to suit the model.
@@ -193,6 +213,7 @@ def launch(args: Sequence[str], datamodule_class: type[LightningDataModule] | No
 
     Raises:
         ConfigError: where Lightning finds a misconfiguration.
+        TrainingError: another process of the run is gone.
         KeyboardInterrupt: after Ctrl-C, where Lightning would exit with 1.
         SystemExit: 143 after SIGTERM, where Lightning would exit with 0.
     """
@@ -204,6 +225,8 @@ def launch(args: Sequence[str], datamodule_class: type[LightningDataModule] | No
         RAIRLCLI(datamodule_class, args)
     except MisconfigurationException as error:
         raise ConfigError("Lightning refuses this configuration.", got=error) from error
+    except RuntimeError as error:
+        raise process_lost(error) or error from error
     except SIGTERMException as stop:
         raise SystemExit(TERMINATED) from stop
     except SystemExit as stop:

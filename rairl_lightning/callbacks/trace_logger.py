@@ -31,6 +31,8 @@ class TraceLogger(PeriodicEvaluation):
         seed: of the samples.
     """
 
+    appends_to = (TRACES, TOKEN_REWARDS)
+
     def __init__(self, every_n_rounds: int = 50, questions: int = 4, seed: int = 0) -> None:
         super().__init__(every_n_rounds, questions)
         self.seed = seed

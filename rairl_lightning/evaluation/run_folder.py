@@ -20,6 +20,9 @@
 ``leaks.json``, ``summary.json``
     ``LeakProbes`` and ``FinalReport``.
 
+``earlier/NNN``
+    What an earlier run left in the same folder.
+
 ``tokens`` are lists of one entry a completion token: ``offsets`` (characters of the completion), ``reward``
 (back-filled; null where none is learnt or it is not finite), ``grid`` (1 where the reward is read) and ``logprob`` (of
 the policy). They are named as in the lines of ``rairl score --tokens true``.
@@ -27,6 +30,7 @@ the policy). They are named as in the lines of ``rairl score --tokens true``.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,6 +40,7 @@ from rairl_lightning.evaluation.summary import json_line
 TRACES, TOKEN_REWARDS = "traces.jsonl", "token_rewards.jsonl"
 RERANKING, LOCALISATION = "reranking.jsonl", "localisation.jsonl"
 HEALTH, LEAKS, SUMMARY = "health.json", "leaks.json", "summary.json"
+EARLIER = "earlier"
 
 
 def append_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -43,3 +48,26 @@ def append_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
         file.writelines(json_line(row) + "\n" for row in rows)
+
+
+def take_back_rows(path: Path, round_: int) -> None:
+    """Remove the selection rows of later rounds, and a line that a killed process did not finish.
+
+    A run that goes on from round ``round_`` writes those rows again.
+    """
+    if not path.is_file():
+        return
+    partial = path.with_suffix(".partial")
+    with path.open("rb") as old, partial.open("wb") as new:
+        new.writelines(line for line in old if line.endswith(b"\n") and not _is_later(line, round_))
+    partial.replace(path)
+
+
+def _is_later(line: bytes, round_: int) -> bool:
+    try:
+        row = json.loads(line)
+    except (RecursionError, ValueError):
+        return False  # not ours to judge
+    if not isinstance(row, dict) or row.get("split") != "selection":
+        return False
+    return isinstance(row.get("round"), int) and row["round"] > round_
