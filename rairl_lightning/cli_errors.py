@@ -97,15 +97,22 @@ def innermost(error: BaseException) -> RAIRLError:
     return ConfigError("A configured value is refused.", got=found, remedy="--debug shows where")
 
 
-def process_lost(error: RuntimeError) -> TrainingError | None:
-    """What to say where a message to the other processes failed; None for every other error."""
-    if isinstance(error, RAIRLError) or not _LOST.search(str(error)):
-        return None
-    return TrainingError(
-        "Another process of this run is gone, and this one cannot go on alone.",
-        got=str(error).partition("\n")[0],
-        remedy="see why that one ended (killed for memory?), then continue with --ckpt_path last",
-    )
+def reported(run: Callable[[], object]) -> None:
+    """Call ``run``, and say in words of ours that a message to the run's other processes failed.
+
+    Raises:
+        TrainingError: another process is gone.
+    """
+    try:
+        run()
+    except RuntimeError as error:
+        if isinstance(error, RAIRLError) or not _LOST.search(str(error)):
+            raise
+        raise TrainingError(
+            "Another process of this run is gone, and this one cannot go on alone.",
+            got=str(error).partition("\n")[0],
+            remedy="see why that one ended (killed for memory?), then continue with --ckpt_path last",
+        ) from error
 
 
 def closest_key(key: str, accepted: Collection[str]) -> str | None:

@@ -70,14 +70,16 @@ def import_paths(file: str, seen: frozenset[str] = frozenset()) -> Iterator[str]
             yield from import_paths(value, seen | {value, file})
 
 
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list):
-        for item in value:
-            yield from _texts(item)
-    elif isinstance(value, str):
-        yield value
+def _texts(content: Any) -> Iterator[str]:
+    """All texts in lists and mappings, in order; a list may hold itself."""
+    waiting, met = [content], set()
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict | list) and id(value) not in met:
+            met.add(id(value))
+            waiting += reversed(list(value.values()) if isinstance(value, dict) else value)
 
 
 def _is_import_path(text: str) -> bool:

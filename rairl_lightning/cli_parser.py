@@ -2,6 +2,7 @@
 
 from argparse import ArgumentError
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from rairl_lightning.algorithms.base import PairModule
 from rairl_lightning.callbacks.checkpoint_files import chosen
 from rairl_lightning.callbacks.interrupt import InterruptCheckpoint
 from rairl_lightning.callbacks.own_folder import RunLock, put_aside
-from rairl_lightning.cli_errors import explained, innermost, not_utf8, process_lost
+from rairl_lightning.cli_errors import explained, innermost, not_utf8, reported
 from rairl_lightning.cli_imports import announce
 from rairl_lightning.errors import ConfigError, RAIRLError
 
@@ -160,17 +161,21 @@ class RAIRLCLI(LightningCLI):
             run = Path(self.trainer.default_root_dir)
             command["ckpt_path"] = chosen(str(command["ckpt_path"]), run, fit=self.subcommand == "fit")
 
-    def before_fit(self) -> None:
-        """Have the run's folder to ourselves: Lightning calls this once everything is built.
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Fit with the run's folder to ourselves.
 
         Raises:
             CheckpointError: another run is writing there.
         """
         root = str(self.trainer.default_root_dir)
-        if not self.trainer.is_global_zero or "://" in root:
-            return
-        run, asked = Path(root), self.config_init[self.subcommand].get("ckpt_path")
-        self._lock = RunLock(run)
+        own = subcommand == "fit" and self.trainer.is_global_zero and "://" not in root
+        with RunLock(Path(root)) if own else nullcontext():
+            if own:
+                self._make_room(Path(root))
+            super()._run_subcommand(subcommand)
+
+    def _make_room(self, run: Path) -> None:
+        asked = self.config_init["fit"].get("ckpt_path")
         if asked is None and SLURMEnvironment.detect() and any(run.glob("hpc_ckpt_*.ckpt")):
             return  # a job that was requeued: Lightning goes on from there
         curves = [Path(one.save_dir, str(one.name or "")) for one in self.trainer.loggers if one.save_dir]
@@ -222,11 +227,10 @@ def launch(args: Sequence[str], datamodule_class: type[LightningDataModule] | No
             for room in ROOMS:
                 import_module(f"rairl_lightning.{room}")
             datamodule_class = import_module("rairl_lightning.data.datamodule").DemonstrationDataModule
-        RAIRLCLI(datamodule_class, args)
+        module = datamodule_class
+        reported(lambda: RAIRLCLI(module, args))
     except MisconfigurationException as error:
         raise ConfigError("Lightning refuses this configuration.", got=error) from error
-    except RuntimeError as error:
-        raise process_lost(error) or error from error
     except SIGTERMException as stop:
         raise SystemExit(TERMINATED) from stop
     except SystemExit as stop:

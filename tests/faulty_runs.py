@@ -89,24 +89,17 @@ def final(folder: Path) -> dict[str, Any]:
     return torch.load(folder / "final.pt", weights_only=True)
 
 
-WRITES = ("os.rename", "os.remove", "os.link", "os.mkdir", "os.rmdir", "shutil.copyfile")
+CHANGES = ("os.rename", "os.remove", "os.link", "os.mkdir", "os.rmdir", "shutil.copyfile")
 
 
-def at_each_write(folder: Path, do: Callable[[int], None]) -> None:
-    """Call ``do`` with 0, 1, 2, … right before each change of the file system within the folder, from now on."""
-    count = 0
+def on_each_change(do: Callable[[str], None]) -> None:
+    """Call ``do`` with the path right before each change of the file system by this process, from now on."""
 
     def hook(event: str, args: tuple[Any, ...]) -> None:
-        nonlocal count
         opened = event == "open" and isinstance(args[1], str) and set(args[1]) & set("wax+")
-        if (opened or event in WRITES) and _within(args[0], folder):
-            count += 1
-            do(count - 1)
+        if opened or event in CHANGES:
+            for path in args[: 2 if event in ("os.rename", "os.link", "shutil.copyfile") else 1]:
+                with suppress(TypeError):  # a number of an open file
+                    do(os.path.abspath(os.fsdecode(path)))
 
     sys.addaudithook(hook)
-
-
-def _within(path: Any, folder: Path) -> bool:
-    with suppress(TypeError):
-        return os.fsdecode(path).startswith(str(folder))
-    return False

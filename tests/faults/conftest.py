@@ -8,21 +8,26 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from rich.console import Console
 from rich.table import Table
 
+from rairl_lightning.cli import guarded
+from rairl_lightning.cli_errors import reported
+
 FORK = get_context("fork")
-PATIENCE = 100.0
-"""Seconds after which a process hangs, on a machine that may stand still for a minute."""
+PATIENCE = 400.0
+"""Seconds after which a process hangs, on a machine that may stand still for minutes."""
 
 
 @dataclass
@@ -71,6 +76,7 @@ class Processes:
 
     def __init__(self) -> None:
         self._started: list[Any] = []
+        self._said: dict[Any, IO[str]] = {}
 
     def start(self, function: Callable[..., Any], *args: Any) -> Any:
         process = FORK.Process(target=function, args=args)
@@ -91,6 +97,22 @@ class Processes:
     def run(self, function: Callable[..., Any], *args: Any) -> int:
         return self.ended(self.start(function, *args))
 
+    def heard(self, function: Callable[..., Any], *args: Any) -> tuple[int, str]:
+        """Exit code, as the command line would give it, and what was said on stderr."""
+        return self.told(self.overheard(function, *args))
+
+    def overheard(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Start a process whose stderr is kept for :meth:`told`."""
+        file = tempfile.TemporaryFile("w+")  # noqa: SIM115  # read when the process has ended
+        process = self.start(_guarded, file.fileno(), function, *args)
+        self._said[process] = file
+        return process
+
+    def told(self, process: Any) -> tuple[int, str]:
+        code = self.ended(process)
+        self._said[process].seek(0)
+        return code, self._said[process].read()
+
     def until(self, happened: Callable[[], bool], seconds: float = PATIENCE) -> None:
         end = time.monotonic() + seconds
         while not happened():
@@ -102,6 +124,14 @@ class Processes:
             if process.is_alive():
                 process.kill()
             process.join()
+        for file in self._said.values():
+            file.close()
+
+
+def _guarded(stderr: int, function: Callable[..., Any], *args: Any) -> None:
+    os.dup2(stderr, 2)
+    sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
+    sys.exit(guarded(lambda: reported(lambda: function(*args))))
 
 
 @pytest.fixture

@@ -111,12 +111,14 @@ def short(base: Path) -> Any:
 def fit_short(base: Path, folder: Path, writes: Any, fatal: int = -1) -> None:
     """A short run that counts its changes of the file system, and is killed right before one of them."""
 
-    def before(number: int) -> None:
-        writes.value = number + 1
-        if number == fatal:
-            os.kill(os.getpid(), signal.SIGKILL)
+    def before(path: str) -> None:
+        if path.startswith(str(folder)):
+            if writes.value == fatal:
+                os.kill(os.getpid(), signal.SIGKILL)
+            writes.value += 1
 
-    faulty_runs.at_each_write(folder, before)
+    writes.value = 0
+    faulty_runs.on_each_change(before)
     fit(base, folder, Marks(), build=short)
 
 
