@@ -176,8 +176,9 @@ class RAIRLCLI(LightningCLI):
 
     def _make_room(self, run: Path) -> None:
         asked = self.config_init["fit"].get("ckpt_path")
-        if asked is None and SLURMEnvironment.detect() and any(run.glob("hpc_ckpt_*.ckpt")):
-            return  # a job that was requeued: Lightning goes on from there
+        requeued = asked is None and SLURMEnvironment.detect() and any(run.glob("hpc_ckpt_*.ckpt"))
+        if requeued or (asked is not None and not Path(str(asked)).is_file()):
+            return  # Lightning chooses what it goes on from
         curves = [Path(one.save_dir, str(one.name or "")) for one in self.trainer.loggers if one.save_dir]
         put_aside(run, Path(str(asked)) if asked is not None else None, curves)
 

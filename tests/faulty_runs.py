@@ -99,7 +99,9 @@ def on_each_change(do: Callable[[str], None]) -> None:
         opened = event == "open" and isinstance(args[1], str) and set(args[1]) & set("wax+")
         if opened or event in CHANGES:
             for path in args[: 2 if event in ("os.rename", "os.link", "shutil.copyfile") else 1]:
-                with suppress(TypeError):  # a number of an open file
-                    do(os.path.abspath(os.fsdecode(path)))
+                with suppress(TypeError, OSError):  # a number of an open file; a system without /proc
+                    relative = event in CHANGES and isinstance(args[-1], int) and args[-1] >= 0
+                    folder = os.readlink(f"/proc/self/fd/{args[-1]}") if relative else os.getcwd()
+                    do(os.path.abspath(os.path.join(folder, os.fsdecode(path))))
 
     sys.addaudithook(hook)

@@ -52,7 +52,7 @@ def chosen(asked: str, run: Path, *, fit: bool) -> str | None:
         return str(found)
     path = run / FOLDER / "best.ckpt" if asked == BEST else Path(asked)
     if (wrong := flaw(path)) is not None:
-        raise _refused(path, wrong, furthest(run if asked == BEST else run_of(path)))
+        raise _refused(path, wrong, furthest(run if asked == BEST else _run_of(path)))
     return str(path)
 
 
@@ -107,8 +107,7 @@ def _content(path: Path) -> Any:
     return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
 
 
-def run_of(path: Path) -> Path:
-    """The folder of the run that a checkpoint is of."""
+def _run_of(path: Path) -> Path:
     return path.parent.parent if path.parent.name == FOLDER else path.parent
 
 

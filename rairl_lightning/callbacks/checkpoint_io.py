@@ -26,7 +26,7 @@ class WholeCheckpointIO(TorchCheckpointIO):
         Raises:
             OSError: the disk is full, or the folder cannot be written; what was begun is removed.
         """
-        if "://" in str(path):  # another file system, through fsspec
+        if "://" in str(path) or storage_options is not None:  # another file system, through fsspec
             super().save_checkpoint(checkpoint, path, storage_options)
             return
         final = Path(path)

@@ -13,7 +13,7 @@ from typing import IO, Self
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from rairl_lightning.callbacks.checkpoint_files import FOLDER, PATTERNS, run_of, steps_behind
+from rairl_lightning.callbacks.checkpoint_files import FOLDER, PATTERNS, steps_behind
 from rairl_lightning.errors import CheckpointError
 from rairl_lightning.evaluation.run_folder import (
     EARLIER,
@@ -88,7 +88,7 @@ def put_aside(run: Path, continues: Path | None, others: Iterable[Path] = ()) ->
     Returns:
         ``run/earlier/NNN``, which holds what was put aside; None if there was nothing.
     """
-    if continues is not None and run_of(continues).resolve() == run.resolve():
+    if continues is not None and _is_of(continues, run):
         return _put_aside_later_ones(run, steps_behind(continues))
     found = [run / name for name in RESULTS if (run / name).exists()]
     found += sorted(run.glob("hpc_ckpt_*.ckpt"))
@@ -103,7 +103,15 @@ def put_aside(run: Path, continues: Path | None, others: Iterable[Path] = ()) ->
     return aside
 
 
+def _is_of(checkpoint: Path, run: Path) -> bool:
+    """Whether a checkpoint lies in the run's folder, and not among what was put aside."""
+    place = checkpoint.resolve()
+    return run.resolve() in place.parents and EARLIER not in place.relative_to(run.resolve()).parts
+
+
 def _put_aside_later_ones(run: Path, steps: int) -> Path | None:
+    if steps < 0:  # of another kind than ours: nobody can say what is later
+        return None
     later = [path for pattern in PATTERNS for path in sorted(run.glob(pattern)) if steps_behind(path) > steps]
     if not later:
         return None

@@ -27,7 +27,7 @@ from rairl_lightning.text.steps import step_spans
 from rairl_lightning.types import Demonstration
 
 SECOND = 1.0
-FEW = 15
+FEW = 40
 """Of how many inputs `make test` takes one."""
 
 FRAGMENTS = [
@@ -225,7 +225,10 @@ def test_hostile_inputs(tmp_path: Path, fault: Any, target: str, full: bool) -> 
 LONG = 50_000
 
 
-@pytest.mark.parametrize("fragment", FRAGMENTS)
+@pytest.mark.parametrize(
+    "fragment",
+    [pytest.param(one, marks=[pytest.mark.slow] if place % 6 else []) for place, one in enumerate(FRAGMENTS)],
+)
 def test_long_repetitions_take_no_longer_than_their_length_allows(fragment: str) -> None:
     """What grows with the square of the length shows at this one."""
     text = (fragment * LONG)[:LONG]
