@@ -59,15 +59,21 @@ def import_paths(file: str, seen: frozenset[str] = frozenset()) -> Iterator[str]
         seen: files on the way here.
     """
     try:
-        text = Path(file).read_text(encoding="utf-8") if Path(file).is_file() else file
-        content = yaml.safe_load(text)
-    except (OSError, RecursionError, ValueError, yaml.YAMLError):
+        content = yaml.safe_load(_text(file))
+    except (RecursionError, ValueError, yaml.YAMLError):
         return
     for value in _texts(content):
         if _is_import_path(value):
             yield value
         elif value not in seen and _is_yaml_file(value) and content != value:
             yield from import_paths(value, seen | {value, file})
+
+
+def _text(file: str) -> str:
+    try:
+        return Path(file).read_text(encoding="utf-8")
+    except (OSError, ValueError):  # no file: YAML itself
+        return file
 
 
 def _texts(content: Any) -> Iterator[str]:

@@ -96,7 +96,7 @@ def on_each_change(do: Callable[[str], None]) -> None:
     """Call ``do`` with the path right before each change of the file system by this process, from now on."""
 
     def hook(event: str, args: tuple[Any, ...]) -> None:
-        opened = event == "open" and isinstance(args[1], str) and set(args[1]) & set("wax+")
+        opened = event == "open" and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
         if opened or event in CHANGES:
             for path in args[: 2 if event in ("os.rename", "os.link", "shutil.copyfile") else 1]:
                 with suppress(TypeError, OSError):  # a number of an open file; a system without /proc

@@ -81,6 +81,11 @@ def test_what_cannot_be_read_is_left_to_the_parser(tmp_path: Path, content: str)
     assert list(import_paths(str(tmp_path / "a.yaml"))) in ([], ["json.loads"])
 
 
+def test_yaml_on_the_command_line_is_read_too() -> None:
+    assert list(import_paths("a: json.loads")) == ["json.loads"]
+    assert list(import_paths(f"# {'long ' * 100}\na: json.loads")) == ["json.loads"]
+
+
 def test_files_that_name_each_other_end(tmp_path: Path) -> None:
     one, two = tmp_path / "1.yaml", tmp_path / "2.yaml"
     one.write_text(f"[{two}, json.loads]")

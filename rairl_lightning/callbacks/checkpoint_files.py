@@ -25,7 +25,7 @@ _UNREADABLE = (
     ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError,
     UnpicklingError, ValueError,
 )  # fmt: skip
-"""What torch's restricted unpickler raises for bytes that somebody else arranged; fuzzing found each of its kind."""
+"""What torch's restricted unpickler may raise for bytes that somebody arranged."""
 
 
 def chosen(asked: str, run: Path, *, fit: bool) -> str | None:
@@ -65,7 +65,7 @@ def furthest(run: Path) -> Path | None:
     for path in sorted(path for pattern in PATTERNS for path in run.glob(pattern)):
         wrong = flaw(path)
         if wrong is None:
-            steps[path] = steps_behind(path)
+            steps[path] = _batches(_content(path)) or 0
         else:
             rank_zero_warn(f"{path} is left out: {wrong}.")
     return max(steps, key=lambda path: (steps[path], path.stem == LAST), default=None)

@@ -64,7 +64,9 @@ def _write(checkpoint: dict[str, Any], path: Path) -> None:
         try:
             torch.save(checkpoint, file)
         except RuntimeError as error:  # torch's writer reports the failed write by one of its own
-            raise _cause(error) or error from error
+            if (cause := _cause(error)) is None:
+                raise
+            raise cause from error
         file.flush()
         os.fsync(file.fileno())
 
