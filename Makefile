@@ -43,7 +43,8 @@ learning: $(INSTALLED_DEV)  ## the slow tests: does it learn?
 		--ignore tests/faults
 
 faults: $(INSTALLED_DEV)  ## kills, full disks, damaged files, hostile input: a table, and runs/faults/summary.json
-	@RAIRL_FAULTS=runs/faults/summary.json $(BIN)/python -m pytest -q tests/faults -m "slow or not slow"
+	@RAIRL_FAULTS=runs/faults/summary.json $(BIN)/python -m pytest -q tests/faults -m "slow or not slow" \
+		-o timeout=1800
 
 lock: $(INSTALLED_DEV)  ## requirements.lock anew: every version of constraints.txt with its hashes
 	@$(PIP) uv
