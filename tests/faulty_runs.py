@@ -57,12 +57,14 @@ class Marks(Checkpoint):
 
 
 class Killed(Callback):
-    """SIGKILL to the own process, from a thread, so that it comes in the middle of anything."""
+    """SIGKILL to the own process: at the beginning of a step, or later, from a thread, in the middle of anything."""
 
     def __init__(self, moment: Moment, seconds: float) -> None:
         self.step, self.delay = moment[0], moment[1] * seconds
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+        if pl_module.clock.batches == self.step and not self.delay:
+            os.kill(os.getpid(), signal.SIGKILL)
         if pl_module.clock.batches == self.step:
             threading.Timer(self.delay, os.kill, (os.getpid(), signal.SIGKILL)).start()
 
