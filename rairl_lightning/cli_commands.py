@@ -13,6 +13,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from rairl_lightning.cli_errors import explained, innermost, not_utf8
+from rairl_lightning.cli_imports import announce
 from rairl_lightning.errors import RAIRLError
 
 # Importing a room makes the names of its classes known, so that an option may say `Dense` for its full path. None of
@@ -54,6 +55,7 @@ def parsed(function: Function, args: Sequence[str]) -> dict[str, Any]:
     for room in ROOMS:
         import_module(f"rairl_lightning.{room}")
     parser = parser_of(function)
+    announce(args)
     try:
         config = parser.parse_args(_with_switches(function, _with_first_named(function, args)))
     except ArgumentError as error:

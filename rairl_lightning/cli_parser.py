@@ -2,18 +2,22 @@
 
 from argparse import ArgumentError
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from rairl_lightning.algorithms.base import PairModule
 from rairl_lightning.callbacks.checkpoint_files import chosen
 from rairl_lightning.callbacks.interrupt import InterruptCheckpoint
-from rairl_lightning.cli_errors import explained, innermost, not_utf8
+from rairl_lightning.callbacks.own_folder import RunLock, put_aside
+from rairl_lightning.cli_errors import explained, innermost, not_utf8, reported
+from rairl_lightning.cli_imports import announce
 from rairl_lightning.errors import ConfigError, RAIRLError
 
 # Importing a room makes the names of its classes known, so that YAML may say `RAIRL` for its full path.
@@ -119,6 +123,7 @@ class RAIRLCLI(LightningCLI):
         Raises:
             ConfigError: for anything the parser does not accept.
         """
+        announce(args)
         try:
             self.config = parser.parse_args(args)
         except ArgumentError as error:
@@ -155,6 +160,27 @@ class RAIRLCLI(LightningCLI):
         if command.get("ckpt_path") is not None and command.get("weights_only"):
             run = Path(self.trainer.default_root_dir)
             command["ckpt_path"] = chosen(str(command["ckpt_path"]), run, fit=self.subcommand == "fit")
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Fit with the run's folder to ourselves.
+
+        Raises:
+            CheckpointError: another run is writing there.
+        """
+        root = str(self.trainer.default_root_dir)
+        own = subcommand == "fit" and self.trainer.is_global_zero and "://" not in root
+        with RunLock(Path(root)) if own else nullcontext():
+            if own:
+                self._make_room(Path(root))
+            super()._run_subcommand(subcommand)
+
+    def _make_room(self, run: Path) -> None:
+        asked = self.config_init["fit"].get("ckpt_path")
+        requeued = asked is None and SLURMEnvironment.detect() and any(run.glob("hpc_ckpt_*.ckpt"))
+        if requeued or (asked is not None and not Path(str(asked)).is_file()):
+            return  # Lightning chooses what it goes on from
+        curves = [Path(one.save_dir, str(one.name or "")) for one in self.trainer.loggers if one.save_dir]
+        put_aside(run, Path(str(asked)) if asked is not None else None, curves)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The Trainer, once its flags are known to suit the model.
@@ -193,6 +219,7 @@ def launch(args: Sequence[str], datamodule_class: type[LightningDataModule] | No
 
     Raises:
         ConfigError: where Lightning finds a misconfiguration.
+        TrainingError: another process of the run is gone.
         KeyboardInterrupt: after Ctrl-C, where Lightning would exit with 1.
         SystemExit: 143 after SIGTERM, where Lightning would exit with 0.
     """
@@ -201,7 +228,8 @@ def launch(args: Sequence[str], datamodule_class: type[LightningDataModule] | No
             for room in ROOMS:
                 import_module(f"rairl_lightning.{room}")
             datamodule_class = import_module("rairl_lightning.data.datamodule").DemonstrationDataModule
-        RAIRLCLI(datamodule_class, args)
+        module = datamodule_class
+        reported(lambda: RAIRLCLI(module, args))
     except MisconfigurationException as error:
         raise ConfigError("Lightning refuses this configuration.", got=error) from error
     except SIGTERMException as stop:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 import sysconfig
@@ -59,6 +60,32 @@ def test_every_dependency_is_pinned(root: Path, project: dict[str, Any]) -> None
 def test_constraints_are_exact_and_name_no_machine(root: Path) -> None:
     for line in (root / "constraints.txt").read_text().splitlines():
         assert line.startswith("#") or re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][0-9a-z.]*", line), line
+
+
+BUILD = re.compile(r"torch|triton|nvidia-.*|cuda-.*")
+"""What is not in the lock: which build it is, the machine decides."""
+
+
+def test_the_lock_has_the_constraints_with_their_hashes(root: Path, project: dict[str, Any]) -> None:
+    entries = re.split(r"\n(?=[a-z0-9])", (root / "requirements.lock").read_text())[1:]
+    locked = dict(re.match(r"([a-z0-9.-]+)==([^\s;]+)", entry).groups() for entry in entries)  # type: ignore[union-attr]
+    assert all(re.search(r"--hash=sha256:[0-9a-f]{64}", entry) for entry in entries)
+    lines = (root / "constraints.txt").read_text().splitlines()
+    pinned = {requirement_name(line): line.split("==")[1] for line in lines if "==" in line}
+    shared = locked.keys() & pinned.keys()
+    assert {name: locked[name] for name in shared} == {name: pinned[name] for name in shared}, "run `make lock`"
+    wanted = {requirement_name(line) for line in (*project["dependencies"], *project["optional-dependencies"]["dev"])}
+    assert wanted - locked.keys() == {"torch"} and not any(BUILD.fullmatch(name) for name in locked)
+
+
+def test_the_audit_says_what_it_could_not_check(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = runpy.run_path(str(root / ".ci" / "audit.py"))["report"]
+    unknown = {"name": "b", "skip_reason": "not found"}
+    assert report([unknown]) == 0 and "NOTHING was checked" in capsys.readouterr().out
+    assert report([{"name": "a", "version": "1", "vulns": []}, unknown]) == 0
+    assert "1 that could not be checked" in capsys.readouterr().out
+    bad = {"name": "c", "version": "2", "vulns": [{"id": "PYSEC-1", "fix_versions": ["3"]}]}
+    assert report([bad, unknown]) == 1 and "c 2: PYSEC-1, mended in 3" in capsys.readouterr().out
 
 
 def test_compromised_lightning_is_excluded(project: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from rairl_lightning.algorithms.base import PairModule
 from rairl_lightning.algorithms.phases import Phase
+from rairl_lightning.callbacks.checkpoint_io import put_folder, write_whole_checkpoints
 from rairl_lightning.callbacks.health import Level
 from rairl_lightning.components.description import REWARD_FILE, STATE_KEY
 from rairl_lightning.data.datamodule import DemonstrationDataModule
@@ -28,7 +29,8 @@ class AdapterCheckpoint(Checkpoint):
     The SFT phase has no rounds: ``last.ckpt`` is then saved after the first step behind every epoch, since Lightning
     does not validate an epoch again that was saved at its end.
 
-    A checkpoint is written under a temporary name and renamed, so a full disk or a kill leaves the previous one.
+    A checkpoint is written under a temporary name, synced to the disk and renamed, so a full disk, a kill or a loss of
+    power leaves the previous one. So are the adapters, as a folder.
 
     Either is enough to load the reward by: ``TrainedReward.load``, ``rairl score --reward``. What it is made of is in
     the checkpoint under ``rairl``, and beside the adapters in ``reward.json``: pair and reader by class and fields,
@@ -39,7 +41,7 @@ class AdapterCheckpoint(Checkpoint):
 
     Args:
         every_n_rounds: rounds between two checkpoints, >= 1; in the warm-up, whose rounds count too, only ``last.ckpt``
-            is written. The end of training always saves.
+            is written. The end of the warm-up and of training always saves.
         keep: numbered checkpoints to keep, >= 0; ``last.ckpt`` is kept besides.
         monitor: metric on the selection split that chooses ``best.ckpt``, higher is better, such as
             ``selection/rerank/reward`` (of ``Reranking``); null keeps none.
@@ -64,7 +66,8 @@ class AdapterCheckpoint(Checkpoint):
         self._saved_round, self._saved_epoch, self._warmed = -1, 0, 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Tell the module which code trains it, and on what."""
+        """Write whole files; tell the module which code trains it, and on what."""
+        write_whole_checkpoints(trainer)
         if isinstance(pl_module, PairModule):
             pl_module.commit = commit()
             data = getattr(trainer, "datamodule", None)
@@ -103,9 +106,12 @@ class AdapterCheckpoint(Checkpoint):
         path = self._save(trainer, pl_module)
         if trainer.is_global_zero:
             adapters = path.parent.parent / "adapters"
-            pl_module.models.save_adapters(adapters)
+            partial = adapters.with_name("adapters.partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            pl_module.models.save_adapters(partial)
             if pl_module.learns_reward:
-                write_summary(adapters / REWARD_FILE, pl_module.artefact())
+                write_summary(partial / REWARD_FILE, pl_module.artefact())
+            put_folder(partial, adapters)
             rank_zero_info(f"Saved {path} and {adapters}.")
 
     def state_dict(self) -> dict[str, float]:
@@ -133,10 +139,11 @@ class AdapterCheckpoint(Checkpoint):
             self._save(trainer, module, numbered=False)
 
     def _in_warmup(self, trainer: Trainer, module: PairModule) -> None:
-        if module.clock.phase is Phase.WARMUP and module.clock.discriminator_updates:
-            self._warmed += 1
-            if self._warmed % self.every_n_rounds == 0:
-                self._save(trainer, module, numbered=False)
+        warmed = module.clock.phase is Phase.WARMUP and module.clock.discriminator_updates > 0
+        self._warmed += warmed
+        over = module.clock.phase is Phase.ADVERSARIAL and module.clock.round == 0  # with this very step
+        if over or (warmed and self._warmed % self.every_n_rounds == 0):
+            self._save(trainer, module, numbered=False)
 
     def _save(self, trainer: Trainer, module: PairModule, *, numbered: bool = True) -> Path:
         folder = Path(trainer.default_root_dir) / "checkpoints"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 import zipfile
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -16,6 +19,13 @@ from rairl_lightning.errors import CheckpointError
 LAST, BEST = "last", "best"
 FOLDER = "checkpoints"
 PATTERNS = (f"{FOLDER}/*.ckpt", "interrupted.ckpt", "hpc_ckpt_*.ckpt")
+_TORN = (zipfile.BadZipFile, EOFError, UnicodeDecodeError, zlib.error, struct.error)
+"""What the reader of archives raises for bytes that are none."""
+_UNREADABLE = (
+    ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError,
+    UnpicklingError, ValueError,
+)  # fmt: skip
+"""What torch's restricted unpickler may raise for bytes that somebody arranged."""
 
 
 def chosen(asked: str, run: Path, *, fit: bool) -> str | None:
@@ -55,7 +65,7 @@ def furthest(run: Path) -> Path | None:
     for path in sorted(path for pattern in PATTERNS for path in run.glob(pattern)):
         wrong = flaw(path)
         if wrong is None:
-            steps[path] = int(_content(path)[STATE_KEY]["clock"]["batches"])
+            steps[path] = _batches(_content(path)) or 0
         else:
             rank_zero_warn(f"{path} is left out: {wrong}.")
     return max(steps, key=lambda path: (steps[path], path.stem == LAST), default=None)
@@ -71,12 +81,26 @@ def flaw(path: Path) -> str | None:
         if damaged is not None:
             return f"its part {damaged} is damaged"
         content = _content(path)
-    except (zipfile.BadZipFile, EOFError):
+    except _TORN:
         return "it is truncated, or no checkpoint at all"
-    except (UnpicklingError, RuntimeError) as error:
+    except _UNREADABLE as error:
         return f"it cannot be read as tensors and plain values: {str(error).partition(chr(10))[0]}"
-    ours = isinstance(content, dict) and STATE_KEY in content
-    return None if ours else f"it was not written by rairl_lightning (no key {STATE_KEY!r})"
+    if not isinstance(content, dict) or STATE_KEY not in content:
+        return f"it was not written by rairl_lightning (no key {STATE_KEY!r})"
+    return None if _batches(content) is not None else f"it does not say how far it is ({STATE_KEY}.clock.batches)"
+
+
+def _batches(content: Mapping[str, Any]) -> int | None:
+    """Training steps behind a checkpoint."""
+    state = content[STATE_KEY]
+    clock = state.get("clock") if isinstance(state, Mapping) else None
+    batches = clock.get("batches") if isinstance(clock, Mapping) else None
+    return batches if isinstance(batches, int) else None
+
+
+def steps_behind(path: Path) -> int:
+    """Training steps behind a checkpoint; -1 for one that is not whole."""
+    return -1 if flaw(path) is not None else _batches(_content(path)) or 0
 
 
 def _content(path: Path) -> Any:

@@ -14,6 +14,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from rairl_lightning.algorithms.base import PairModule
 from rairl_lightning.algorithms.phases import Phase
+from rairl_lightning.callbacks.checkpoint_io import write_whole_checkpoints
 from rairl_lightning.functional.processes import largest
 
 _ASKED = b"\nStopping after this round, then saving. Ctrl-C again stops at once, without saving.\n"
@@ -48,6 +49,7 @@ class InterruptCheckpoint(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Stand last, and once: the other callbacks must have seen the round's end before the run stops there."""
+        write_whole_checkpoints(trainer)
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         others = [one for one in callbacks if not isinstance(one, InterruptCheckpoint)]
         trainer.callbacks = [*others, self]  # type: ignore[attr-defined]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 from lightning import Callback, LightningModule, Trainer
@@ -14,6 +15,7 @@ from rairl_lightning.algorithms.base import PairModule
 from rairl_lightning.algorithms.phases import Phase
 from rairl_lightning.algorithms.rounds import RoundsModule
 from rairl_lightning.errors import ConfigError
+from rairl_lightning.evaluation.run_folder import take_back_rows
 from rairl_lightning.evaluation.sampling import Answered, answer_questions
 from rairl_lightning.types import Demonstration
 
@@ -56,6 +58,9 @@ class PeriodicEvaluation(Callback):
         questions: most questions of the split to use, >= 1.
     """
 
+    appends_to: ClassVar[tuple[str, ...]] = ()
+    """Files of the run's folder that grow by rows with ``round`` and ``split``."""
+
     def __init__(self, every_n_rounds: int, questions: int) -> None:
         if min(every_n_rounds, questions) < 1:
             raise ConfigError(
@@ -68,6 +73,12 @@ class PeriodicEvaluation(Callback):
     @abstractmethod
     def evaluate(self, trainer: Trainer, module: RoundsModule, split: str) -> dict[str, float]:
         """Metrics on ``split`` by name, without the split's prefix."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take back what a run that was stopped had written behind the checkpoint that it goes on from."""
+        if trainer.is_global_zero and trainer.ckpt_path is not None and isinstance(pl_module, RoundsModule):
+            for name in self.appends_to:
+                take_back_rows(Path(trainer.default_root_dir) / name, pl_module.clock.round)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -39,6 +39,8 @@ class Reranking(PeriodicEvaluation):
         seed: of the samples; the same at every evaluation, so that curves can be compared.
     """
 
+    appends_to = (RERANKING,)
+
     def __init__(
         self,
         every_n_rounds: int = 50,

@@ -31,6 +31,8 @@ class TraceLogger(PeriodicEvaluation):
         seed: of the samples.
     """
 
+    appends_to = (TRACES, TOKEN_REWARDS)
+
     def __init__(self, every_n_rounds: int = 50, questions: int = 4, seed: int = 0) -> None:
         super().__init__(every_n_rounds, questions)
         self.seed = seed
@@ -55,11 +57,12 @@ class TraceLogger(PeriodicEvaluation):
             }
             for example, text, ended, one, right in columns
         ]
+        experts = _experts(module, examples, at)  # every process takes its part in scoring them
         if trainer.is_global_zero:
             folder = Path(trainer.default_root_dir)
             append_rows(folder / TRACES, rows)
             policy = [{**row, "source": "policy", **one} for row, one in zip(rows, read, strict=True)]
-            append_rows(folder / TOKEN_REWARDS, [*policy, *_experts(module, examples, at)])
+            append_rows(folder / TOKEN_REWARDS, [*policy, *experts])
             _show(trainer, rows)
         return {}
 

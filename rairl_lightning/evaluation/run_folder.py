@@ -22,6 +22,9 @@
 ``config.yaml``
     the whole configuration, by Lightning; under ``logs/version_…`` where TensorBoard logs (:func:`config_of`).
 
+``earlier/NNN``
+    What an earlier run left in the same folder.
+
 ``tokens`` are lists of one entry a completion token: ``offsets`` (characters of the completion), ``reward``
 (back-filled; null where none is learnt or it is not finite), ``grid`` (1 where the reward is read) and ``logprob`` (of
 the policy). They are named as in the lines of ``rairl score --tokens true``.
@@ -29,6 +32,7 @@ the policy). They are named as in the lines of ``rairl score --tokens true``.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -39,6 +43,7 @@ CONFIG = "config.yaml"
 TRACES, TOKEN_REWARDS = "traces.jsonl", "token_rewards.jsonl"
 RERANKING, LOCALISATION = "reranking.jsonl", "localisation.jsonl"
 HEALTH, LEAKS, SUMMARY = "health.json", "leaks.json", "summary.json"
+EARLIER = "earlier"
 
 
 def append_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -60,3 +65,26 @@ def config_of(run: Path) -> Path | None:
 def _version(file: Path) -> int:
     number = file.parent.name.rpartition("_")[2]
     return int(number) if number.isdecimal() else -1
+
+
+def take_back_rows(path: Path, round_: int) -> None:
+    """Remove the selection rows of later rounds, and a line that a killed process did not finish.
+
+    A run that goes on from round ``round_`` writes those rows again.
+    """
+    if not path.is_file():
+        return
+    partial = path.with_suffix(".partial")
+    with path.open("rb") as old, partial.open("wb") as new:
+        new.writelines(line for line in old if line.endswith(b"\n") and not _is_later(line, round_))
+    partial.replace(path)
+
+
+def _is_later(line: bytes, round_: int) -> bool:
+    try:
+        row = json.loads(line)
+    except (RecursionError, ValueError):
+        return False  # not ours to judge
+    if not isinstance(row, dict) or row.get("split") != "selection":
+        return False
+    return isinstance(row.get("round"), int) and row["round"] > round_

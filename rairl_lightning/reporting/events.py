@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from rairl_lightning.evaluation.run_folder import EARLIER
 from rairl_lightning.reporting.files import Notes
 
 Curve = tuple[tuple[int, float], ...]
@@ -33,9 +34,10 @@ def read_curves(run: Path, notes: Notes) -> dict[str, Curve]:
     """Every scalar of the run by its tag, ``(step, value)`` in order of steps; values that are not finite are dropped.
 
     A run that was resumed has several event files: from the first step of a later one on, the earlier ones are not
-    read.
+    read; nor is what another run left in the folder.
     """
-    files = sorted(run.rglob("events.out.tfevents*"), key=lambda file: (file.name, str(file)))
+    found = (file for file in run.rglob("events.out.tfevents*") if EARLIER not in file.relative_to(run).parts)
+    files = sorted(found, key=lambda file: (file.name, str(file)))
     curves: dict[str, dict[int, float]] = {}
     for file in files:
         read = _read(file, notes)

@@ -46,9 +46,9 @@ def extract_answer(text: str) -> str | None:
     answers = blocks(text, ANSWER_OPEN, ANSWER_CLOSE)
     if not answers or not all(answers):
         return None
-    if any(other != answers[-1] and not answers_agree(other, answers[-1]) for other in set(answers)):
-        return None
-    return answers[-1]
+    last = cleaned(answers[-1])  # each block is cleaned once: with all pairs the time would be the square of the length
+    others = {cleaned(other) for other in set(answers) - {answers[-1]}}
+    return answers[-1] if all(_agree(other, last) for other in others) else None
 
 
 def answers_agree(first: str | None, second: str | None) -> bool:
@@ -63,7 +63,11 @@ def answers_agree(first: str | None, second: str | None) -> bool:
     """
     if first is None or second is None:
         return False
-    first, second = cleaned(first), cleaned(second)
+    return _agree(cleaned(first), cleaned(second))
+
+
+def _agree(first: str, second: str) -> bool:
+    """:func:`answers_agree` for texts that are :func:`cleaned`."""
     if not first or not second:
         return False
     if first.casefold() == second.casefold() or _same_option(first, second):

@@ -63,6 +63,21 @@ def test_a_warmup_that_dies_has_left_its_last_checkpoint(base: Path, tmp_path: P
     assert (saved["batches"], saved["phase"], saved["round"]) == (4, "warm-up", 0)
 
 
+def test_the_end_of_the_warmup_is_saved(base: Path, tmp_path: Path) -> None:
+    """The first round may be the one that is not survived."""
+
+    class Dies(Callback):
+        def on_train_batch_start(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+            if pl_module.clock.phase == "adversarial":
+                raise RuntimeError("out of power")
+
+    module = gates.module(gates.full(base), rounds=3, warmup=Warmup(6))
+    with pytest.raises(RuntimeError, match="power"):
+        gates.trainer(tmp_path, [AdapterCheckpoint(every_n_rounds=50), Dies()]).fit(module, datamodule=gates.data())
+    saved = clock(tmp_path / "checkpoints" / "last.ckpt")
+    assert (saved["discriminator_updates"], saved["phase"], saved["round"]) == (6, "adversarial", 0)
+
+
 class Scores(Callback):
     """Logs a selection metric after some rounds."""
 

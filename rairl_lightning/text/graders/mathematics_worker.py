@@ -10,8 +10,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-MEMORY = 4 * 2**30
-"""Bytes that the process may take."""
+MEMORY = 2 * 2**30
+"""Bytes of address space that the process may take; math-verify itself needs a sixth of it."""
 
 
 def main() -> None:

@@ -181,3 +181,36 @@ def test_every_question_brings_its_own_time(tmp_path: Path, monkeypatch: pytest.
     process = MathematicsProcess()
     assert [process.equal("x", "y", seconds) for seconds in (5, 60, 20.5)] == [15, 70, 31]
     process.close()
+
+
+WORKER = Path(mathematics_process.__file__).with_name("mathematics_worker.py")
+GREEDY = f"""
+import runpy
+worker = runpy.run_path({str(WORKER)!r})
+worker["main"].__globals__["_read"] = lambda text: [text, bytearray({{}})][:1]
+worker["main"].__globals__["math_verify"] = None
+worker["main"]()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/limits").exists(), reason="this system does not tell limits")
+def test_its_memory_is_limited() -> None:
+    assert graded("x + x", "2x") is Grade.RIGHT
+    limits = Path(f"/proc/{MATHEMATICS.pid}/limits").read_text().splitlines()
+    (row,) = [line for line in limits if line.startswith("Max address space")]
+    assert row.split()[3] == str(2 * 2**30)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the limit is the system's")
+@pytest.mark.parametrize(("size", "equal"), [(2**10, True), (3 * 2**30, None)])
+def test_what_takes_too_much_memory_is_unknown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, equal: bool | None
+) -> None:
+    worker = tmp_path / "worker.py"
+    worker.write_text(GREEDY.format(size))
+    monkeypatch.setattr(mathematics_process, "_WORKER", worker)
+    process = MathematicsProcess()
+    assert process.equal("x", "x", 20) is equal
+    pid = process.pid
+    assert process.equal("x", "x", 20) is equal and process.pid == pid, "it goes on with the next"
+    process.close()
