@@ -118,7 +118,7 @@ def _results(summary: Row) -> list[Table]:
 def _evaluations(out: Figures, sources: Sources, curves: Mapping[str, Curve], notes: Notes) -> None:
     *_, last = [{}, *read_rows(sources.run / run_folder.RERANKING, notes)]
     reranked = read_mapping(sources.rerank / "summary.json", notes) if sources.rerank else {}
-    where = f"{sources.rerank.name}, `rairl rerank`" if sources.rerank and reranked else ""
+    where = f"rairl rerank, in the folder {sources.rerank.name}" if sources.rerank and reranked else ""
     during = f"the {last.get('split')} split in round {last.get('round')}, {last.get('questions')} questions"
     if reranked or last:
         out.reranking_from = where or during
@@ -181,11 +181,17 @@ def _localised(summary: Row) -> Iterator[Table]:
 
 
 def _settings(out: Figures, sources: Sources, notes: Notes) -> None:
-    own = read_mapping(sources.run / CONFIG, notes)
+    own = read_mapping(_config_of(sources.run), notes)
     if own:
         out.config = yaml.safe_dump(own, sort_keys=False, allow_unicode=True, width=100)
-    other = read_mapping(sources.against / CONFIG, notes) if sources.against else {}
+    other = read_mapping(_config_of(sources.against), notes) if sources.against else {}
     if own and other:
         out.differences = notes.attempt("the difference of the configurations", lambda: differences(own, other))
     elif sources.against:
         notes.add("The configurations are not compared: one of the runs has no readable config.yaml.")
+
+
+def _config_of(run: Path) -> Path:
+    """Where the configuration lies: the logger has a folder for every start of a run, and the last start counts."""
+    saved = [path for path in (run / CONFIG, *run.glob(f"*/*/{CONFIG}")) if path.is_file()]
+    return max(saved, key=lambda path: path.stat().st_mtime, default=run / CONFIG)
