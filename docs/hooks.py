@@ -105,9 +105,9 @@ def _contracts() -> list[dict[str, Any]]:
 def layers() -> str:
     """The layers, the highest first, a line each."""
     (contract,) = (one for one in _contracts() if one["type"] == "layers")
-    lines = [re.sub(r"[()]", "", line).replace(" : ", ", ").replace(" | ", ", ") for line in contract["layers"]]
-    return "\n".join(f"{place}. " + ", ".join(f"`{name}`" for name in line.split(", "))
-                     for place, line in enumerate(lines, 1))  # fmt: skip
+    said = [re.sub(r"[()]", "", line).replace(" : ", " and ").replace(" | ", ", ") for line in contract["layers"]]
+    named = [re.sub(r"(?!and\b)\b\w+", r"`\g<0>`", line) for line in said]
+    return "\n".join(f"{place}. {line}" for place, line in enumerate(named, 1))
 
 
 def contracts() -> str:
@@ -120,11 +120,11 @@ def contracts() -> str:
 def with_line(match: re.Match[str]) -> str:
     """A symbol with its line, as a link to the reference where that may be."""
     file, symbol = match.groups()
-    name = f"`{symbol}`, {file}:{line_of(file, symbol)}"
-    if not file.startswith("rairl_lightning/"):
-        return name
-    dotted = f"{file.removesuffix('.py').replace('/', '.')}.{symbol}"
-    return f'<autoref identifier="{dotted}" optional><code>{symbol}</code></autoref>, {file}:{line_of(file, symbol)}'
+    name, place = f"<code>{symbol}</code>", f"<small>{file}:{line_of(file, symbol)}</small>"
+    if file.startswith("rairl_lightning/"):
+        dotted = f"{file.removesuffix('.py').replace('/', '.')}.{symbol}"
+        name = f'<autoref identifier="{dotted}" optional>{name}</autoref>'
+    return f"{name} {place}"
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:

@@ -72,7 +72,7 @@ def pattern(shown: str) -> str:
 
 def plain(line: str) -> str:
     """A line without what may differ: white space, the width of rules, decimals."""
-    return " ".join(RULES.sub("━", DECIMAL.sub("0.0", line)).split())
+    return " ".join(RULES.sub("━", DECIMAL.sub("0.0", line)).replace("┃", "│").split())
 
 
 def unmatched(shown: Sequence[str], output: str) -> str | None:
