@@ -13,7 +13,7 @@ FAST := -m "not slow and not learning and not smollm2 and not gpu"
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lint check learning smollm2 bench docs clean
+.PHONY: help quickstart test lint check learning smollm2 bench docs pages clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -47,6 +47,9 @@ bench: smollm2 $(INSTALLED_BENCH)  ## compare our speed and memory with TRL's: u
 docs: $(INSTALLED_DOCS)  ## build the documentation into build/site, links and symbols checked
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 	@echo "build/site/index.html"
+
+pages: $(INSTALLED_DEV)  ## run the commands of the documentation, and compare what they print: some minutes
+	@$(BIN)/python -m pytest -q -m slow tests/docs
 
 clean:  ## remove the environment, caches and builds; runs/ stays
 	rm -rf $(VENV) build dist .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
