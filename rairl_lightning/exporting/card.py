@@ -210,7 +210,7 @@ def _public(value: str) -> str:
 def _environment() -> Environment:
     return Environment(
         loader=PackageLoader("rairl_lightning.exporting"),
-        autoescape=False,  # Markdown; texts of files go into code blocks and tables
+        autoescape=False,  # noqa: S701 - Markdown; texts of files go into code blocks and tables
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -148,10 +148,15 @@ def ticks(low: float, high: float, most: int) -> list[float]:
 def number(value: float) -> str:
     """As short as an axis wants it.
 
-    >>> number(0.25), number(1200.0), number(0.00002)
-    ('0.25', '1200', '2e-05')
+    >>> number(0.25), number(1200.0), number(0.0002), number(0.00025)
+    ('0.25', '1200', '2e-4', '2.5e-4')
     """
-    return f"{value:.0f}" if value == round(value) and abs(value) < 1e5 else f"{value:.3g}"
+    if value == round(value) and abs(value) < 1e5:
+        return f"{value:.0f}"
+    if abs(value) >= 1e-3:
+        return f"{value:.3g}"
+    digits, power = f"{value:.2e}".split("e")
+    return f"{float(digits):g}e{int(power)}"
 
 
 def _padded(low: float, high: float) -> tuple[float, float]:

@@ -117,7 +117,7 @@ def _results(summary: Row) -> list[Table]:
 def _evaluations(out: Figures, sources: Sources, curves: Mapping[str, Curve], notes: Notes) -> None:
     *_, last = [{}, *read_rows(sources.run / run_folder.RERANKING, notes)]
     reranked = read_mapping(sources.rerank / "summary.json", notes) if sources.rerank else {}
-    where = f"{sources.rerank.name}, `rairl rerank`" if sources.rerank and reranked else ""
+    where = f"rairl rerank, in the folder {sources.rerank.name}" if sources.rerank and reranked else ""
     during = f"the {last.get('split')} split in round {last.get('round')}, {last.get('questions')} questions"
     if reranked or last:
         out.reranking_from = where or during

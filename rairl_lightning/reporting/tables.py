@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rairl_lightning.evaluation.leak_advice import BEFORE, PERTURBED, ROLLOUTS
 from rairl_lightning.evaluation.summary import per_cent
 from rairl_lightning.reporting.events import Curve
 from rairl_lightning.reporting.files import Row
 from rairl_lightning.reporting.settings import ABSENT
+
+COMPARED = {one.key: f"{one.positives.capitalize()} against {one.negatives}" for one in (BEFORE, ROLLOUTS, PERTURBED)}
 
 
 @dataclass(frozen=True)
@@ -92,8 +95,9 @@ def _leaks(one: Row) -> Table:
          f"{each['low']:.2f}", f"{each['positives']:.3g}", f"{each['negatives']:.3g}"]
         for each in one["features"][:5]
     ]  # fmt: skip
-    title = f"{spoken(str(one['comparison']))}, after {one['after_rounds']} rounds"
-    return Table(title, ["feature alone", "AUROC", "at least", "positives", "negatives"], rows)
+    who = COMPARED.get(str(one["comparison"]), str(one["comparison"]))
+    when = "before training" if one["comparison"] == BEFORE.key else f"after {one['after_rounds']} rounds"
+    return Table(f"{who}, {when}", ["feature alone", "AUROC", "at least", "positives", "negatives"], rows)
 
 
 def _cell(bounds: Any) -> str:

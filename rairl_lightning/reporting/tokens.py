@@ -94,7 +94,7 @@ def marked(text: str, tokens: dict[str, Any], scale: float, marks: dict[str, Spa
         classes += ["g"] if grid and grid[place] else []
         classes += [name for name, span in (marks or {}).items() if span is not None and _touches((start, end), span)]
         piece = text[max(at, start) : end]
-        out.append(Token(piece or ("␄" if place == len(offsets) - 1 else "·"), " ".join(classes)))
+        out.append(Token(piece or ("¶" if place == len(offsets) - 1 else "·"), " ".join(classes)))
         number = bisect_right(starts, start)
         steps.append(number if number and start < found[number - 1][1] else 0)
         at = max(at, end)

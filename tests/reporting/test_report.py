@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from report_run import HOSTILE, TEXT, cut, lines, trace, write_run
 from rairl_lightning.cli import main
 from rairl_lightning.errors import CheckpointError, ConfigError
 from rairl_lightning.evaluation.run_folder import config_of
+from rairl_lightning.reporting.charts import number
 from rairl_lightning.reporting.events import phases_of, read_curves
 from rairl_lightning.reporting.files import Notes
 from rairl_lightning.reporting.pairs import choose_pairs
@@ -133,6 +135,21 @@ def test_against_another_run(hand_made: Path, tmp_path: Path) -> None:
     assert "&lt;b&gt;bold" in text and "<b>bold" not in text
 
 
+def test_the_configuration_of_the_last_start_is_found_where_the_logger_saves_it(hand_made: Path) -> None:
+    for version, rounds in ((1, 77), (0, 66)):
+        folder = hand_made / "logs" / f"version_{version}"
+        folder.mkdir(exist_ok=True)
+        (folder / "config.yaml").write_text(f"model: {{rounds: {rounds}}}\n")
+        os.utime(folder / "config.yaml", (version, version))
+    (hand_made / "config.yaml").unlink()
+    text = (written(hand_made), (hand_made / "report.html").read_text())[1]
+    assert "rounds: 77" in text and "rounds: 66" not in text and "No config.yaml" not in text
+
+
+def test_small_numbers_fit_on_an_axis() -> None:
+    assert number(-0.0025) == "-0.0025" and number(0.0001) == "1e-4" and number(-1.5e-7) == "-1.5e-7"
+
+
 def test_only_its_own_page_is_replaced(hand_made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     written(hand_made)
     written(hand_made)
@@ -199,7 +216,7 @@ def test_texts_can_be_read_on_every_colour(root: Path) -> None:
     for colours in (light, dark):
         for name in ("l4", "l3", "l2", "l1", "z", "h1", "h2", "h3", "h4", "ground", "card"):
             assert contrast(colours["ink"], colours[name]) >= 4.5, name
-        for name in ("soft", "link", "warn", *(f"s{number}" for number in range(7))):
+        for name in ("soft", "link", "warn", *(f"s{line}" for line in range(7))):
             assert contrast(colours[name], colours["card"]) >= 4.5, name
 
 
