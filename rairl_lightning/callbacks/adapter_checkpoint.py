@@ -101,9 +101,9 @@ class AdapterCheckpoint(Checkpoint):
             known = sorted(name for name in trainer.callback_metrics if name.startswith("selection/"))
             rank_zero_warn(f"AdapterCheckpoint: {self.monitor} was never logged, there is no best.ckpt; of {known}.")
         path = self._save(trainer, pl_module)
+        adapters = path.parent.parent / "adapters"
+        pl_module.models.save_adapters(adapters)
         if trainer.is_global_zero:
-            adapters = path.parent.parent / "adapters"
-            pl_module.models.save_adapters(adapters)
             if pl_module.learns_reward:
                 write_summary(adapters / REWARD_FILE, pl_module.artefact())
             rank_zero_info(f"Saved {path} and {adapters}.")
