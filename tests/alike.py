@@ -10,6 +10,7 @@ from typing import Any
 import gates
 import pytest
 import torch
+from lightning.pytorch.callbacks import Checkpoint
 
 from rairl_lightning.algorithms.phases import SFTInitialisation, Warmup
 from rairl_lightning.components import ClippedSurrogate, SingleExpert, TokenMean
@@ -54,3 +55,13 @@ def agree(one: dict[str, Any], other: dict[str, Any], tolerance: float = TOLERAN
         for name, value in row.items():
             both_nan = math.isnan(value) and math.isnan(same[name])
             assert both_nan or value == pytest.approx(same[name], rel=FIGURES, abs=FIGURES), name
+
+
+class EachStep(Checkpoint):
+    """Saves after every training step."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+        trainer.save_checkpoint(self.folder / f"{pl_module.clock.batches}.ckpt")

@@ -10,9 +10,13 @@ from lightning.fabric.plugins.collectives.torch_collective import default_pg_tim
 from lightning.fabric.utilities.types import _PATH
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import ModelParallelStrategy, StrategyRegistry
+from lightning_utilities.core.imports import RequirementCache
 from torch.optim import Optimizer
 
+from rairl_lightning.errors import ConfigError
 from rairl_lightning.functional.shards import load_optimizer_state, optimizer_state
+
+OLDEST = "torch>=2.13"
 
 
 class FSDP2(ModelParallelStrategy):
@@ -23,9 +27,19 @@ class FSDP2(ModelParallelStrategy):
     Args:
         process_group_backend: ``nccl`` or ``gloo``; None takes what suits the device.
         timeout: after which a process that waits for another gives up.
+
+    Raises:
+        ConfigError: torch is older than what this was tested with.
     """
 
     def __init__(self, process_group_backend: str | None = None, timeout: timedelta = default_pg_timeout) -> None:
+        if not (recent := RequirementCache(OLDEST)):
+            raise ConfigError(
+                "FSDP2 is too young in this torch: how it treats groups of layers has changed from version to version.",
+                expected=OLDEST,
+                got=str(recent),
+                remedy=f"python -m pip install '{OLDEST}', or use --trainer.strategy ddp",
+            )
         super().__init__(
             tensor_parallel_size=1,
             save_distributed_checkpoint=False,

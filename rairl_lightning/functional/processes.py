@@ -53,7 +53,7 @@ def idle(batches: Sequence[Tensor], rivals_N: Tensor | None = None) -> list[Tens
     Weights in shards are gathered by all processes at once, for every pass; where they are whole, the time of an idle
     pass would be spent waiting. Arguments as of :func:`own`; each pass is of one row.
     """
-    if count() == 1:
+    if count() == 1 or not batches:
         return []
     passes = [len(_dealt(batches, rivals_N, place, count())) for place in range(count())]
     return [batches[0][:1]] * (max(passes) - passes[rank()])
