@@ -76,7 +76,8 @@ def test_a_checkpoint_is_that_of_one_process(straight: Straight, tmp_path: Path,
         name: two["state_dict"][name].shape for name in two["state_dict"]
     }
     assert gates.largest_difference(one["state_dict"], two["state_dict"]) <= TOLERANCE
-    goes_on = runs.trained(straight.make, tmp_path, ckpt_path=straight.folder / "5.ckpt", **LIMITS)
+    path, health = straight.folder / "5.ckpt", lambda: [Health()]
+    goes_on = runs.trained(straight.make, tmp_path, ckpt_path=path, callbacks=health, **LIMITS)
     assert gates.largest_difference(straight.two[0]["state"], goes_on["state"]) <= TOLERANCE
 
 
