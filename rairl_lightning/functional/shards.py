@@ -27,7 +27,7 @@ def whole(tensor: Tensor) -> Tensor:
 
     Collective for a tensor in shards: every process calls it.
     """
-    return tensor.detach().full_tensor().cpu() if isinstance(tensor, DTensor) else tensor
+    return tensor.full_tensor().detach().cpu() if isinstance(tensor, DTensor) else tensor
 
 
 def placed_like(tensor: Tensor, like: Tensor) -> Tensor:

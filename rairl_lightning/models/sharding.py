@@ -7,7 +7,7 @@ whole only while its block computes. Embedding, output layer, final norm and hea
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -94,7 +94,7 @@ def _shard_blocks(decoder: nn.Module, mesh: DeviceMesh) -> Iterator[FSDPModule]:
     for block in blocks:
         frozen = [layer for layer in block.modules() if _weights(layer) and _rests(layer)]
         if frozen:
-            yield cast(FSDPModule, fully_shard(frozen, mesh=mesh, reshard_after_forward=True)[0])
+            yield fully_shard(frozen, mesh=mesh, reshard_after_forward=True)[0]
         if not all(map(is_sharded, block.parameters())):
             yield fully_shard(block, mesh=mesh, reshard_after_forward=True)
 
