@@ -54,6 +54,7 @@ class Policy(nn.Module):
         super().__init__()
         self.model = model
         self.units: tuple[FSDPModule, ...] = ()
+        self.roots: tuple[FSDPModule, ...] = ()
 
     @property
     def sharded(self) -> bool:
@@ -75,7 +76,10 @@ class Policy(nn.Module):
         finally:
             for unit in self.units:
                 unit.set_reshard_after_forward(True, recurse=False)
-                unit.reshard()
+            for root in self.roots:
+                # Puts the weights away, and forgets the passes, of which each process has made another number: what
+                # FSDP2 gathers ahead in a backward pass it takes from their order, and all must gather the same.
+                root.reset_iter_state()
 
     @property
     def causal_lm(self) -> PreTrainedModel:

@@ -43,7 +43,7 @@ def shard(pair: ModelPair, mesh: DeviceMesh) -> None:
         plain(decoder)  # its fused layers read weights that are elsewhere
         _share_layers(decoders[0], decoder)
     pair.policy.units, *_ = [tuple(_shard_blocks(decoder, mesh)) for decoder in decoders]
-    _everything(pair, decoders, mesh)
+    pair.policy.roots = (_everything(pair, decoders, mesh),)
     for decoder, expected in zip(decoders, before, strict=True):
         _compare(decoder, expected)
 
@@ -59,11 +59,13 @@ class _Roles(nn.Module):
         """Nothing."""
 
 
-def _everything(pair: ModelPair, decoders: list[nn.Module], mesh: DeviceMesh) -> None:
+def _everything(pair: ModelPair, decoders: list[nn.Module], mesh: DeviceMesh) -> FSDPModule:
     outside = {parameter for parameter in pair.parameters() if not is_sharded(parameter)}
-    for module in [*decoders, roles := _Roles(pair)]:
-        fully_shard(module, mesh=mesh, ignored_params=outside)
+    for decoder in decoders:
+        fully_shard(decoder, mesh=mesh, ignored_params=outside)
+    roles = fully_shard(_Roles(pair), mesh=mesh, ignored_params=outside)
     roles()
+    return roles
 
 
 def _share_layers(owner: nn.Module, viewer: nn.Module) -> None:
