@@ -63,9 +63,10 @@ def _everything(pair: ModelPair, decoders: list[nn.Module], mesh: DeviceMesh) ->
     outside = {parameter for parameter in pair.parameters() if not is_sharded(parameter)}
     for decoder in decoders:
         fully_shard(decoder, mesh=mesh, ignored_params=outside)
-    roles = fully_shard(_Roles(pair), mesh=mesh, ignored_params=outside)
+    roles = _Roles(pair)
+    root = fully_shard(roles, mesh=mesh, ignored_params=outside)  # the same module, with a method or two more
     roles()
-    return roles
+    return root
 
 
 def _share_layers(owner: nn.Module, viewer: nn.Module) -> None:
