@@ -38,7 +38,7 @@ _REFUSED_PRECISION = {"16-mixed": _SCALER, "16": _SCALER, "16-true": _NO_MASTER,
 _REFUSED_STRATEGIES = {
     "fsdp": "FSDP1 flattens 4-bit and float weights into one, and cannot clip by norm",
     "deepspeed": "its engine steps one optimiser of one model, and there are two players",
-    "modelparallel": "sharded weights cannot be sampled from yet",
+    "modelparallel": "by itself it does not know which shards two players share; fsdp2 is it, with that knowledge",
 }
 _OURS = {
     "accumulate_grad_batches": (1, "model.init_args.max_tokens_per_microbatch"),
@@ -70,12 +70,12 @@ def check_trainer(trainer: Mapping[str, Any], *, manual: bool) -> None:
     name = strategy if isinstance(strategy, str) else (strategy or {}).get("class_path", "")
     kind = name.split(".")[-1].lower()
     for prefix, reason in _REFUSED_STRATEGIES.items():
-        if kind.startswith(prefix):
+        if kind.startswith(prefix) and kind != "fsdp2":
             raise ConfigError(
                 f"trainer.strategy {name} is refused: {reason}.",
-                expected="auto on one device, ddp on several",
+                expected="auto on one device, ddp or fsdp2 on several",
                 got=name,
-                remedy="use --trainer.strategy ddp; a 4-bit base needs a quarter of the memory",
+                remedy="use --trainer.strategy ddp; a 4-bit base needs a quarter of the memory; or fsdp2",
             )
     for key, (neutral, ours) in _OURS.items():
         if manual and trainer.get(key) not in (neutral, None):

@@ -27,6 +27,7 @@ from rairl_lightning.algorithms.policy_update import PolicyObjective, group_memb
 from rairl_lightning.algorithms.requirements import (
     require_attention,
     require_group,
+    require_one_derivative,
     require_perturbed,
     require_probe,
 )
@@ -260,6 +261,7 @@ class RAIRL(RoundsModule):
         if self.discriminator_updates.needs_auroc or self.warmup.until_auroc is not None:
             require_probe(self.trainer.callbacks)  # type: ignore[attr-defined]
         if self.objective.penalty is not None:
+            require_one_derivative(self.objective.penalty, self.models.policy.sharded)
             require_attention(self.objective.penalty, self.models.discriminator.attention)
         with self.trainer.precision_plugin.forward_context():  # a hook runs outside of it
             self.pay(self._trial())  # raises where critic and head do not fit

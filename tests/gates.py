@@ -24,6 +24,7 @@ from rairl_lightning.components import Dense, Fixed
 from rairl_lightning.components.schedules import Constant
 from rairl_lightning.data.datamodule import DemonstrationDataModule
 from rairl_lightning.data.demonstrations import DemonstrationSource, Splits
+from rairl_lightning.functional.shards import optimizer_state
 from rairl_lightning.models import BackboneSpec, ExpectationHead, FullFineTuning, LoRASpec, SharedBase
 from rairl_lightning.models.codec import TraceCodec
 from rairl_lightning.models.loading import load_tokenizer
@@ -188,7 +189,7 @@ def everything(module: Any, trainer: Any) -> dict[str, torch.Tensor]:
     """Weights, moments of all optimisers, and the replay buffer."""
     out = weights(module)
     for number, one in enumerate(trainer.optimizers):
-        for index, state in one.state_dict()["state"].items():
+        for index, state in optimizer_state(one)["state"].items():
             out |= {f"{number}.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
     for number, kept in enumerate(trainer.datamodule.buffer.state_dict()["rounds"]):
         out |= {f"buffer.{number}.{name}": value.float() for name, value in kept.items()}

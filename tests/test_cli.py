@@ -185,7 +185,8 @@ def test_an_error_that_quotes_a_file_does_not_steer_the_terminal(capsys: pytest.
         ("--trainer.strategy=fsdp", "one device"),
         ("--trainer.strategy=FSDPStrategy", "one device"),
         ("--trainer.strategy=deepspeed_stage_2", "there are two players"),
-        ("--trainer.strategy=ModelParallelStrategy", "ddp"),
+        ("--trainer.strategy=ModelParallelStrategy", "fsdp2 is it"),
+        ("--trainer.strategy=fsdp_cpu_offload", "cannot clip by norm"),
     ],
 )
 def test_forbidden_trainer_flag(fit: Run, capsys: pytest.CaptureFixture[str], argument: str, told: str) -> None:

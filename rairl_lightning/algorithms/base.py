@@ -16,6 +16,7 @@ from rairl_lightning.algorithms.nonfinite import culprits
 from rairl_lightning.algorithms.optimisation import Stopwatch, Update
 from rairl_lightning.algorithms.phases import Clock
 from rairl_lightning.algorithms.process_requirements import require_strategy
+from rairl_lightning.algorithms.sharded import FSDP2
 from rairl_lightning.components.description import FORMAT, STATE_KEY, described
 from rairl_lightning.errors import CheckpointError, ConfigError
 from rairl_lightning.functional.masking import masked_mean
@@ -79,12 +80,19 @@ class PairModule(LightningModule):
             raise ConfigError("The models are not loaded yet.", remedy="call module.configure_model() first")
         return self.pair
 
+    @property
+    def anchors_reference(self) -> bool:
+        """Whether the reference comes to differ from the base."""
+        return False
+
     def configure_model(self) -> None:
-        """Load the models once."""
+        """Load the models once, and split them over the processes under FSDP2."""
         if self.pair is None:
             device = self.trainer.strategy.root_device if self._trainer is not None else "cpu"
             self.pair = self.pair_spec.build(device, with_discriminator=self.learns_reward)
             self.pair.train()  # loaded in evaluation mode, in which Lightning leaves it: no checkpointing, no dropout
+            if self.device_mesh is not None:
+                self.pair.shard(self.device_mesh["data_parallel"], anchors=self.anchors_reference)
 
     def setup(self, stage: str) -> None:
         """Refuse strategies that would run and be wrong, and share sampling out where there are several processes.
@@ -93,7 +101,8 @@ class PairModule(LightningModule):
             ConfigError: the processes do not each hold the whole of both players.
         """
         require_strategy(self.trainer)
-        if self.trainer.world_size > 1 and not isinstance(self.sampler, SharedOut):
+        alone = self.trainer.world_size == 1 and not isinstance(self.trainer.strategy, FSDP2)
+        if not alone and not isinstance(self.sampler, SharedOut):
             self.sampler = SharedOut(self.sampler)
 
     def generator(self, purpose: str) -> torch.Generator:

@@ -20,7 +20,7 @@ from rairl_lightning.components.critics import Critic
 from rairl_lightning.components.experts import ExpertInGroup
 from rairl_lightning.components.penalties import GradientPenalty
 from rairl_lightning.functional.batching import local_rivals
-from rairl_lightning.functional.processes import own
+from rairl_lightning.functional.processes import idle, own
 from rairl_lightning.models.discriminator import Discriminator
 from rairl_lightning.models.pair import ModelPair
 from rairl_lightning.models.policy import Policy
@@ -75,13 +75,16 @@ def discriminator_losses(
         else discriminator.micro_batches(tokens, max_tokens)
     )
     seen.expect(drawn, batches, positions_M, None if loss.compares_traces else weights_M)
-    for rows in own(batches, rivals_M if loss.compares_traces else None):
+    rivals = rivals_M if loss.compares_traces else None
+    for rows in own(batches, rivals):
         part, old_NT = drawn.part(rows)
         grid_NT, mask_NT = granularity(part), part.completion_mask
         outputs = discriminator(part)
         logits_NT = critic.logits(outputs, old_NT, grid_NT, mask_NT)
         seen.add(rows, critic.pay(outputs.detach(), grid_NT, mask_NT), logits_NT, grid_NT)
         yield loss(logits_NT, labels_M[rows], grid_NT, weights_M[rows], local_rivals(rivals_M, rows))
+    for rows in idle(batches, rivals):
+        yield 0.0 * discriminator(tokens.select(rows)).sum()
     if objective.penalty is not None:
         seen.add_penalty(weights_M.new_zeros(()))
         for share in penalty_losses(
@@ -166,10 +169,11 @@ def policy_losses(
     tokens = batch.tokens
     weights_NT = expert.weigh(loss.token_weights(tokens.completion_mask), batch.is_expert_N, batch.group_size)
     columns = (batch.sampler_logprobs_NT, batch.old_logprobs_NT, batch.advantages_NT, weights_NT)
-    batches = own(pair.policy.micro_batches(tokens, max_tokens))
-    if not batches:
+    batches = pair.policy.micro_batches(tokens, max_tokens)
+    mine = own(batches)
+    if not mine:
         _see_nothing(loss, seen, tokens.device)
-    for rows in batches:
+    for rows in mine:
         part, *columns_of_part = tokens.select_with(rows, *columns)
         sampler, old, advantages, weights = columns_of_part
         reference = pair.reference.logprobs(part, temperature).logprobs if loss.needs_reference else None
@@ -183,6 +187,11 @@ def policy_losses(
         seen.add({**statistics, "entropy": (counted * current.entropy).sum()})
         seen.compare(current.logprobs, sampler, part.completion_mask & sampled_N1)
         yield output.loss
+    for rows in idle(batches):
+        part = tokens.select(rows)
+        if loss.needs_reference:
+            pair.reference.logprobs(part, temperature)
+        yield 0.0 * pair.policy.logprobs(part, temperature).logprobs.sum()
 
 
 def _see_nothing(loss: PolicyLoss, seen: SeenByPolicy, device: torch.device) -> None:

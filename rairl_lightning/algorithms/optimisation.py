@@ -18,6 +18,7 @@ from rairl_lightning.components.critics import ParameterGroup
 from rairl_lightning.components.schedules import Schedule
 from rairl_lightning.errors import TrainingError
 from rairl_lightning.functional import processes
+from rairl_lightning.functional.shards import clip_gradients, norm
 
 OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
 PATIENCE = 10  # updates in a row that may leave a player where it was
@@ -106,7 +107,7 @@ class Player:
             total += float(loss.detach())
         processes.sum_gradients(self.parameters)
         total = processes.total(total, self.parameters[0].device)
-        gradient_norm = float(nn.utils.clip_grad_norm_(self.parameters, self.gradient_clip))
+        gradient_norm = clip_gradients(self.parameters, self.gradient_clip)
         learning_rate = self.optimizer.param_groups[0]["lr"]
         if not math.isfinite(gradient_norm + total):
             self.skip(f"loss {total}, gradient norm {gradient_norm}", skip_nonfinite)
@@ -171,8 +172,7 @@ class Update:
 
 @torch.no_grad()
 def _distance(parameters: Sequence[Tensor], before: Sequence[Tensor]) -> float:
-    squares = [(now - then).float().square().sum() for now, then in zip(parameters, before, strict=True)]
-    return float(torch.stack(squares).sum().sqrt()) if squares else 0.0
+    return float(norm(now - then for now, then in zip(parameters, before, strict=True)))
 
 
 class Stopwatch:

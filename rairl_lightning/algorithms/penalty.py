@@ -13,7 +13,7 @@ from rairl_lightning.components.critics import Critic
 from rairl_lightning.components.penalties import GradientPenalty, PenaltyInputs
 from rairl_lightning.functional.batching import token_budget_split
 from rairl_lightning.functional.gradient_penalty import LogitsOf, aligned_completions, opposite_rows
-from rairl_lightning.functional.processes import own
+from rairl_lightning.functional.processes import idle, own
 from rairl_lightning.models.discriminator import Discriminator
 from rairl_lightning.types import TokenBatch
 
@@ -46,7 +46,8 @@ def penalty_losses(
     seeds_M = torch.randint(2**62, (len(drawn),), generator=generator, device=tokens.device)
     partners_M = opposite_rows(labels_M, generator) if penalty.needs_partners else None
     weighed = torch.nonzero(weights_M).flatten()
-    for split in own(token_budget_split(tokens.lengths_N[weighed], max_tokens)):
+
+    def share(split: Tensor) -> Tensor:
         rows = weighed[split]
         part, old_NT = drawn.part(rows)
         grid_NT, mask_NT = granularity(part), part.completion_mask
@@ -55,7 +56,13 @@ def penalty_losses(
             partners = tokens.select(partners_M[rows])
             between = aligned_completions(discriminator.embed(partners), partners.completion_mask, mask_NT)
         inputs = PenaltyInputs(discriminator.embed(part), mask_NT, grid_NT, seeds_M[rows], *between)
-        yield penalty(_logits_of(discriminator, critic, part, old_NT, grid_NT), inputs, weights_M[rows])
+        return penalty(_logits_of(discriminator, critic, part, old_NT, grid_NT), inputs, weights_M[rows])
+
+    batches = token_budget_split(tokens.lengths_N[weighed], max_tokens)
+    for split in own(batches):
+        yield share(split)
+    for split in idle(batches):
+        yield 0.0 * share(split)
 
 
 def _logits_of(

@@ -7,22 +7,23 @@ from contextlib import AbstractContextManager, nullcontext
 from lightning import Trainer
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
+from rairl_lightning.algorithms.sharded import FSDP2
 from rairl_lightning.errors import ConfigError
 
 
 def require_strategy(trainer: Trainer) -> None:
-    """Every process holds both players whole.
+    """Every process holds both players whole, or in shards that we have made.
 
     Raises:
-        ConfigError: the strategy shards them, or has an opinion of its own about gradients.
+        ConfigError: the strategy shards them by itself, or has an opinion of its own about gradients.
     """
     strategy = trainer.strategy
-    if not isinstance(strategy, SingleDeviceStrategy | DDPStrategy):
+    if not isinstance(strategy, SingleDeviceStrategy | DDPStrategy | FSDP2):
         raise ConfigError(
-            f"{type(strategy).__name__} cannot train here: sampling and scoring need both players whole.",
-            expected="trainer.strategy: auto on one device, ddp on several",
+            f"{type(strategy).__name__} cannot train here: it does not know which shards two players share.",
+            expected="trainer.strategy: auto on one device, ddp or fsdp2 on several",
             got=type(strategy).__name__,
-            remedy="use --trainer.strategy ddp; a model too large for one device fits in 4 bits, or with less LoRA",
+            remedy="use --trainer.strategy ddp, or fsdp2 for models that are too large for one device",
         )
     if isinstance(strategy, DDPStrategy) and strategy._ddp_comm_hook is not None:
         raise ConfigError(

@@ -40,6 +40,25 @@ def require_one_kl(penalty: RewardPenalty, loss: PolicyLoss) -> None:
         )
 
 
+def require_one_derivative(penalty: GradientPenalty, sharded: bool) -> None:
+    """No gradient of a gradient is taken through weights in shards, which are gone by the second backward pass.
+
+    Args:
+        penalty: on the discriminator's gradient.
+        sharded: whether the weights are.
+
+    Raises:
+        ConfigError: one is.
+    """
+    if sharded and penalty.differentiates_twice:
+        raise ConfigError(
+            f"{type(penalty).__name__} differentiates twice, which weights in shards do not allow.",
+            expected="a penalty without a second derivative, or whole weights",
+            got="trainer.strategy: fsdp2",
+            remedy="use ApproximateR1, or --trainer.strategy ddp",
+        )
+
+
 def require_group(group_size: int) -> None:
     """A prompt is sampled.
 

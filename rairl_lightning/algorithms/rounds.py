@@ -45,6 +45,11 @@ class RoundsModule(PlayersModule):
         return {}
 
     @property
+    def anchors_reference(self) -> bool:
+        """After an SFT initialisation."""
+        return self.sft.epochs > 0
+
+    @property
     def sft_updates(self) -> int:
         """Most updates of the SFT initialisation."""
         # Lightning counts later; making it count now (estimated_stepping_batches) loses the data position on resume.

@@ -6,10 +6,11 @@ import time
 from collections.abc import Iterable, Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from rairl_lightning.functional import processes
+from rairl_lightning.functional.shards import clip_gradients
 from rairl_lightning.models.policy import Policy
 from rairl_lightning.types import TokenBatch
 
@@ -28,8 +29,11 @@ def sft_losses(policy: Policy, experts: TokenBatch, max_tokens: int) -> Iterator
         One scalar with gradient for each micro-batch.
     """
     total = experts.completion_mask.sum().clamp(min=1)
-    for rows in processes.own(policy.micro_batches(experts, max_tokens)):
+    batches = policy.micro_batches(experts, max_tokens)
+    for rows in processes.own(batches):
         yield -policy.logprobs(experts.select(rows)).logprobs.sum() / total
+    for rows in processes.idle(batches):
+        yield 0.0 * policy.logprobs(experts.select(rows)).logprobs.sum()
 
 
 def sft_for(
@@ -60,7 +64,7 @@ def sft_for(
             loss.backward()
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         processes.sum_gradients(parameters)
-        nn.utils.clip_grad_norm_(parameters, gradient_clip)
+        clip_gradients(parameters, gradient_clip)
         optimizer.step()
         seconds = processes.agreed(seconds - (time.perf_counter() - start), experts.device)
         if seconds <= 0:

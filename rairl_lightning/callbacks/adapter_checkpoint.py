@@ -104,11 +104,12 @@ class AdapterCheckpoint(Checkpoint):
             known = sorted(name for name in trainer.callback_metrics if name.startswith("selection/"))
             rank_zero_warn(f"AdapterCheckpoint: {self.monitor} was never logged, there is no best.ckpt; of {known}.")
         path = self._save(trainer, pl_module)
+        adapters = path.parent.parent / "adapters"
+        partial = adapters.with_name("adapters.partial")
         if trainer.is_global_zero:
-            adapters = path.parent.parent / "adapters"
-            partial = adapters.with_name("adapters.partial")
             shutil.rmtree(partial, ignore_errors=True)
-            pl_module.models.save_adapters(partial)
+        pl_module.models.save_adapters(partial)  # every process gathers, the first writes
+        if trainer.is_global_zero:
             if pl_module.learns_reward:
                 write_summary(partial / REWARD_FILE, pl_module.artefact())
             put_folder(partial, adapters)

@@ -4,8 +4,9 @@ What is dear is shared out: sampling by prompts, forward and backward passes by 
 every process: the batch, the round's traces, draws, weights, advantages, the replay buffer, the clock. Normalisers and
 decisions are therefore those of one process, without a component's knowing, and a checkpoint of one is everybody's.
 
-All functions but :func:`own` are collective: every process calls them, in the same order, or all wait. With one process
-nothing is sent and nothing is changed.
+All functions but those that deal rows are collective: every process calls them, in the same order, or all wait. With
+one process nothing is sent and nothing is changed. Where weights lie in shards, a model's passes are collective too:
+hence :func:`idle`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
+
+from rairl_lightning.functional.shards import is_sharded, local
 
 
 def count() -> int:
@@ -42,6 +45,18 @@ def own(batches: Sequence[Tensor], rivals_N: Tensor | None = None) -> list[Tenso
         Rows of each micro-batch; none is empty.
     """
     return _dealt(batches, rivals_N, rank(), count())
+
+
+def idle(batches: Sequence[Tensor], rivals_N: Tensor | None = None) -> list[Tensor]:
+    """Rows of passes that this process makes for nothing, after :func:`own`, so that all processes make as many.
+
+    Weights in shards are gathered by all processes at once, for every pass; where they are whole, the time of an idle
+    pass would be spent waiting. Arguments as of :func:`own`; each pass is of one row.
+    """
+    if count() == 1 or not batches:
+        return []
+    passes = [len(_dealt(batches, rivals_N, place, count())) for place in range(count())]
+    return [batches[0][:1]] * (max(passes) - passes[rank()])
 
 
 def earlier(batches: Sequence[Tensor], rivals_N: Tensor | None = None) -> Tensor:
@@ -130,13 +145,17 @@ def agreed(value: float, device: torch.device) -> float:
 def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Add up the gradients of all processes in place, in one message a dtype; a parameter without one counts as 0.
 
-    It is called once an update, so that processes may differ in how many backward passes they made.
+    It is called once an update, so that processes may differ in how many backward passes they made. Of a parameter in
+    shards every backward pass has left the mean over the processes, which becomes the sum.
     """
     if count() == 1:
         return
     by_dtype: dict[torch.dtype, list[nn.Parameter]] = {}
     for parameter in parameters:
-        by_dtype.setdefault(parameter.dtype, []).append(parameter)
+        if not is_sharded(parameter):
+            by_dtype.setdefault(parameter.dtype, []).append(parameter)
+        elif parameter.grad is not None:
+            local(parameter.grad).mul_(count())
     for group in by_dtype.values():
         flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in group])
         dist.all_reduce(flat)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from rairl_lightning.functional.batching import prompt_budget_split, token_budget_split
-from rairl_lightning.functional.processes import own, summed
+from rairl_lightning.functional.processes import idle, own, summed
 from rairl_lightning.models.packed_reading import packs
 from rairl_lightning.models.packing import same_prompts
 from rairl_lightning.types import TokenBatch
@@ -47,12 +47,12 @@ def map_rows(
     """
     whole: list[Tensor] = []
     mine = own(groups)
-    for rows in mine or groups[:1]:  # a process without a part must still know the results' shapes
+    for number, rows in enumerate([*mine, *idle(groups)]):
         results = function(tokens.select(rows))
-        if not whole:
+        if not whole:  # a process without a part of its own learns the results' shapes from an idle pass
             whole = [part.new_zeros(*tokens.input_ids.shape, *part.shape[2:]) for part in results]
-        if not mine:
-            break
+        if number >= len(mine):
+            continue
         columns = tokens.attention_mask[rows].any(dim=0).nonzero().squeeze(1)
         for target, part in zip(whole, results, strict=True):
             target[rows[:, None].to(columns.device), columns[None, :]] = part

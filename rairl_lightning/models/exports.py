@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rairl_lightning.errors import CheckpointError
+from rairl_lightning.functional.processes import rank
 
 if TYPE_CHECKING:
     from rairl_lightning.models.pair import ModelPair, Player
@@ -36,16 +38,23 @@ def save_players(pair: ModelPair, folder: Path) -> None:
 
 
 def _write_players(pair: ModelPair, folder: Path) -> None:
-    for player in pair.players:
+    states = {player: pair.adapter_state(player) for player in pair.players}  # gathered by all processes
+    if rank() != 0:
+        return
+    for player, state in states.items():
         model = getattr(pair, player).model
+        # Where the model holds shards its own state is not to be written; PEFT and transformers take another.
+        of_model = {name.removeprefix(MODEL): tensor for name, tensor in state.items() if name.startswith(MODEL)}
+        given = {"state_dict": of_model} if pair.policy.sharded else {}
         if isinstance(model, PeftModel):
             # "auto" would ask the hub whether the vocabulary was resized.
-            model.save_pretrained(folder / player, save_embedding_layers=False)
+            model.save_pretrained(folder / player, save_embedding_layers=False, **given)
         else:
-            model.save_pretrained(folder / player)
+            model.save_pretrained(folder / player, **given)
     pair.codec.tokenizer.save_pretrained(folder / "policy")
-    if "discriminator" in pair.players:
-        save_file(_beside_the_model(pair), folder / "discriminator" / "head.safetensors", metadata={"format": "pt"})
+    if "discriminator" in states:
+        beside = _beside_the_model(states["discriminator"])
+        save_file(beside, folder / "discriminator" / "head.safetensors", metadata={"format": "pt"})
 
 
 def load_players(pair: ModelPair, folder: Path) -> None:
@@ -72,9 +81,8 @@ def _read(pair: ModelPair, player: Player, folder: Path) -> dict[str, Tensor]:
     return state | (_load(folder / player / "head.safetensors") if player == "discriminator" else {})
 
 
-def _beside_the_model(pair: ModelPair) -> dict[str, Tensor]:
+def _beside_the_model(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The head, and a language-model head that is trained but not tied to the decoder's embedding."""
-    state = pair.adapter_state("discriminator")
     return {name: tensor.contiguous() for name, tensor in state.items() if not name.startswith(MODEL)}
 
 

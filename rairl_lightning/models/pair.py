@@ -9,13 +9,16 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
 
 from rairl_lightning.errors import CheckpointError, ConfigError, ModelError
+from rairl_lightning.functional.shards import placed_like, whole
 from rairl_lightning.models.codec import TraceCodec
 from rairl_lightning.models.discriminator import Discriminator
 from rairl_lightning.models.exports import load_players, save_players
 from rairl_lightning.models.policy import Policy, Reference
 from rairl_lightning.models.shapes import PairShape
+from rairl_lightning.models.sharding import shard
 from rairl_lightning.models.views import assert_shared
 
 Player = Literal["policy", "discriminator"]
@@ -105,11 +108,11 @@ class ModelPair(nn.Module):
     def adapter_state(self, role: Role) -> dict[str, Tensor]:
         """What a checkpoint must hold of a role: its own weights by name, detached but not copied.
 
-        The reference has none until it is anchored.
+        The reference has none until it is anchored. What lies in shards is gathered on the CPU: every process calls.
         """
         if role == "reference" and not self.reference.anchored:
             return {}
-        return {name: parameter.detach() for name, parameter in self._own(role).items()}
+        return {name: whole(parameter.detach()) for name, parameter in self._own(role).items()}
 
     def load_adapter_state(self, role: Role, state: Mapping[str, Tensor]) -> None:
         """Put back what :meth:`adapter_state` gave; every key must arrive, and no other.
@@ -125,7 +128,7 @@ class ModelPair(nn.Module):
         check_keys(role, {name: parameter.shape for name, parameter in own.items()}, state)
         with torch.no_grad():
             for name, parameter in own.items():
-                parameter.copy_(state[name])
+                parameter.copy_(placed_like(state[name], parameter))
 
     def load_roles(self, state: Mapping[str, Tensor]) -> None:
         """Load every role from a checkpoint's ``<role>.<name>``.
@@ -150,8 +153,21 @@ class ModelPair(nn.Module):
         self.reference.prepare_anchor()
         self.load_adapter_state("reference", self.adapter_state("policy"))
 
+    def shard(self, mesh: DeviceMesh, *, anchors: bool) -> None:
+        """Split all roles over the processes of ``mesh``: :func:`~rairl_lightning.models.sharding.shard`.
+
+        Args:
+            mesh: of one dimension; each of its processes has built the same pair.
+            anchors: whether the reference will be anchored; it gets its room now.
+        """
+        if anchors:
+            self.reference.make_room()
+        shard(self, mesh)
+
     def save_adapters(self, folder: Path | str) -> None:
         """Write the players in the layout of PEFT (or of transformers if all weights are trained).
+
+        The first process writes; every process calls, since weights in shards are gathered.
 
         ``policy/`` loads with ``PeftModel.from_pretrained`` (or ``AutoModelForCausalLM``), ``discriminator/``, where
         there is one, holds the decoder's adapter (or weights) and ``head.safetensors``.

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Self
 
 import torch
 from peft import LoraConfig, PeftModel
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from transformers import Cache, PreTrainedModel
 
+from rairl_lightning.errors import ModelError
 from rairl_lightning.functional.logprobs import TokenStatistics, gathered_logprobs
+from rairl_lightning.functional.shards import is_sharded
 from rairl_lightning.models.budget import map_rows, micro_batches
 from rairl_lightning.models.cache import growing_cache
 from rairl_lightning.models.kernels.lora import adapted
@@ -48,6 +53,33 @@ class Policy(nn.Module):
     def __init__(self, model: PreTrainedModel | PeftModel) -> None:
         super().__init__()
         self.model = model
+        self.units: tuple[FSDPModule, ...] = ()
+        self.roots: tuple[FSDPModule, ...] = ()
+
+    @property
+    def sharded(self) -> bool:
+        """Whether each process holds a part of the weights alone."""
+        return bool(self.units)
+
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        """All weights in every process, so that each may make as many passes as it likes; for sampling.
+
+        Collective for a sharded policy. No gradient may be asked for within.
+        """
+        with torch.no_grad():
+            for unit in self.units:
+                unit.set_reshard_after_forward(False, recurse=False)
+                unit.unshard()
+        try:
+            yield
+        finally:
+            for unit in self.units:
+                unit.set_reshard_after_forward(True, recurse=False)
+            for root in self.roots:
+                # Puts the weights away, and forgets the passes, of which each process has made another number: what
+                # FSDP2 gathers ahead in a backward pass it takes from their order, and all must gather the same.
+                root.reset_iter_state()
 
     @property
     def causal_lm(self) -> PreTrainedModel:
@@ -142,13 +174,28 @@ class Reference(Policy):
         return super().train(False)
 
     def prepare_anchor(self) -> None:
-        """Give the reference room for weights that differ from the base's."""
-        if self._lora is not None and not self.anchored:
+        """Let the reference have weights that differ from the base's."""
+        self.make_room()
+        self.anchored = True
+
+    def make_room(self) -> None:
+        """Add an adapter, which changes nothing until weights are loaded into it.
+
+        Raises:
+            ModelError: the layers are in shards already.
+        """
+        if self._lora is not None and not isinstance(self.model, PeftModel):
+            if any(map(is_sharded, self.parameters())):
+                raise ModelError(
+                    "The reference was sharded without room for an adapter.",
+                    expected="a run whose SFT initialisation the reference is anchored after",
+                    got="sft.epochs: 0",
+                    remedy="set model.sft.epochs as in the run the checkpoint is of, or use --trainer.strategy ddp",
+                )
             devices = [self.device] if self.device.type == "cuda" else []
             with torch.random.fork_rng(devices=devices):  # the initial adapter is overwritten; its draws leave no trace
                 self.model = adapted(self.model, copy.deepcopy(self._lora))
             self.requires_grad_(False).eval()
-        self.anchored = True
 
     @torch.no_grad()
     def logprobs(self, tokens: TokenBatch, temperature: float = 1.0) -> TokenStatistics:

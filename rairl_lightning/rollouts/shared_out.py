@@ -19,7 +19,7 @@ class SharedOut(Sampler):
     """Another sampler, whose prompts the processes share; groups are never split.
 
     The traces are those of one process: a prompt's draws depend on its place among all prompts, not on who samples it.
-    Every process must call it.
+    Every process must call it. A sharded policy is gathered meanwhile, so that no process waits for another's tokens.
 
     Args:
         sampler: what each process samples with.
@@ -41,10 +41,12 @@ class SharedOut(Sampler):
         """See :meth:`Sampler.sample`."""
         sample = partial(self.sampler.sample, policy, temperature=temperature)
         if count() == 1 or isinstance(generator, PartOfDraws):  # a part is somebody else's to share out
-            return sample(prompts, group_size, codec, generator)
+            with policy.gathered():
+                return sample(prompts, group_size, codec, generator)
         mine = share(len(prompts))
         part = PartOfDraws(generator, mine.start, len(prompts))
-        rollouts = sample(prompts[mine.start : mine.stop], group_size, codec, part)
+        with policy.gathered():
+            rollouts = sample(prompts[mine.start : mine.stop], group_size, codec, part)
         drawn = _everybodys(rollouts, mine.start * group_size, len(prompts) * group_size)
         return collect(prompts, drawn, group_size, codec, policy.device)
 

@@ -46,8 +46,8 @@ def trained(
 
 def on_two(module: Callable[[], Any], folder: Path, devices: int = 2, **settings: Any) -> list[dict[str, Any]]:
     """:func:`trained` in two processes, or more."""
-    limits = {"strategy": "ddp", "devices": devices}
-    return spread(lambda rank: trained(module, folder / "run", **limits, **settings), folder, devices)
+    settings = {"strategy": "ddp", "devices": devices, **settings}
+    return spread(lambda rank: trained(module, folder / "run", **settings), folder, devices)
 
 
 class Runs:

@@ -11,22 +11,12 @@ from typing import Any
 import gates
 import pytest
 import torch
+from alike import EachStep
 from lightning import Callback
-from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from rairl_lightning.algorithms.phases import SFTInitialisation, Warmup
 from rairl_lightning.callbacks import InterruptCheckpoint
-
-
-class EachStep(Checkpoint):
-    """Saves after every training step."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
-        trainer.save_checkpoint(self.folder / f"{pl_module.clock.batches}.ckpt")
 
 
 def rairl(base: Path) -> Callable[[], Any]:

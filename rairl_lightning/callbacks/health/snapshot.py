@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from rairl_lightning.algorithms.players import PlayersModule
+from rairl_lightning.functional.shards import load_optimizer_state, optimizer_state
 from rairl_lightning.models.pair import Player as Role
 
 RESTING = "sft"  # its optimiser is done when the rounds begin
@@ -43,7 +44,7 @@ class Snapshot:
             clock.batches,
             clock.heldout_auroc,
             {role: copied(module.models.adapter_state(role)) for role in map(_role, names)},
-            {name: copied(module.players[name].optimizer.state_dict()["state"]) for name in names},
+            {name: copied(optimizer_state(module.players[name].optimizer)["state"]) for name in names},
             watches,
         )
 
@@ -57,7 +58,7 @@ class Snapshot:
         for name, moments in self.moments.items():
             optimizer = module.players[name].optimizer
             # a copy, since load_state_dict keeps tensors that need no cast, and the next step would write into them
-            optimizer.load_state_dict({**optimizer.state_dict(), "state": copied(moments)})
+            load_optimizer_state(optimizer, {**optimizer.state_dict(), "state": copied(moments)})
         module.clock.heldout_auroc = self.heldout_auroc
 
     def state_dict(self) -> dict[str, Any]:

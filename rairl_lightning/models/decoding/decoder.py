@@ -154,7 +154,7 @@ class LeanDecoder:
 
 
 def lean_decoder(policy: Policy, weights: HeldWeights) -> LeanDecoder | None:
-    """The policy's weights held for decoding; None for a model of another shape, or one that computes something else.
+    """The policy's weights held for decoding; None for a sharded policy, or a model that computes something else.
 
     Once for each model its logits are compared with transformers'.
 
@@ -163,7 +163,7 @@ def lean_decoder(policy: Policy, weights: HeldWeights) -> LeanDecoder | None:
         weights: how to hold them.
     """
     model = policy.causal_lm
-    if not _known(model):
+    if policy.sharded or not _known(model):  # a shard's hooks are on modules, which the lean pass does not all call
         return None
     if model not in _checked:
         _checked[model] = _agrees(model)

@@ -82,6 +82,13 @@ class FusedLoRALinear(PeftLinear):
         return adapter if plain else None
 
 
+def plain(model: nn.Module) -> None:
+    """Make the layers PEFT's again, which call their parts in turn instead of reading their weights."""
+    for module in model.modules():
+        if type(module) is FusedLoRALinear:
+            module.__class__ = PeftLinear
+
+
 def adapted(model: PreTrainedModel, config: LoraConfig) -> PeftModel:
     """PEFT's wrapper around a model with adapters put in, whose plain layers compute in one step where they can."""
     wrapped = get_peft_model(model, config)
