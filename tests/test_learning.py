@@ -60,6 +60,7 @@ def trained(base: Path, folder: Path, rounds: int = 60, **settings: Any) -> tupl
     return module, trainer
 
 
+@pytest.mark.learning
 def test_the_policy_follows_the_expert(base: Path, tmp_path: Path) -> None:
     module, trainer = trained(base, tmp_path)
     heldout = trainer.logger.having("discriminator/heldout_auroc")
@@ -74,6 +75,7 @@ def test_demonstrations_alone_teach_too(base: Path, tmp_path: Path) -> None:
     assert share_of_left(module, trainer.datamodule) > 0.9
 
 
+@pytest.mark.learning
 def test_without_reward_it_stays_where_it_was(base: Path, tmp_path: Path) -> None:
     module, trainer = trained(base, tmp_path, rounds=20, reward=Nothing())
     assert trainer.logger.having("discriminator/accuracy_expert")[-1] > 0.8, "D learns all the same"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from peft import LoraConfig, get_peft_model
@@ -13,6 +16,7 @@ from rairl_lightning.models.heads import HeadSpec
 from rairl_lightning.models.loading import DTYPES, load_config
 from rairl_lightning.models.specs import BackboneSpec, LoRASpec
 
+Made = TypeVar("Made")
 NF4_BLOCK, SCALES_BLOCK = 64, 256  # weights to a scale, scales to a scale of their own (arXiv 2305.14314, §3)
 NF4_TABLES = 4 * (16 + 256 + 1)  # of each layer: both code books and the offset, in float32
 
@@ -142,6 +146,10 @@ def backbone_shape(spec: BackboneSpec) -> BackboneShape:
     Raises:
         ModelError: the configuration cannot be had.
     """
+    return _once((_key(spec), spec.quantisation is not None), lambda: _backbone_shape(spec))
+
+
+def _backbone_shape(spec: BackboneSpec) -> BackboneShape:
     model = _unloaded(spec)
     config = model.config.get_text_config()
     linears = _linears(model)
@@ -174,11 +182,16 @@ def adapter_shape(spec: BackboneSpec, config: LoraConfig, *, decoder_alone: bool
         config: of the adapter.
         decoder_alone: without the language-model head, as the discriminator's.
     """
-    model = _unloaded(spec)
-    with torch.device("meta"):
-        adapted = get_peft_model(model.get_decoder() if decoder_alone else model, config)
-    sizes = [p.numel() for name, p in adapted.named_parameters() if ".lora_" in name]
-    return TrainedShape(sum(sizes), len(sizes), torch.float32.itemsize * sum(sizes))
+
+    def counted() -> TrainedShape:
+        model = _unloaded(spec)
+        with torch.device("meta"):
+            adapted = get_peft_model(model.get_decoder() if decoder_alone else model, copy.deepcopy(config))
+        sizes = [p.numel() for name, p in adapted.named_parameters() if ".lora_" in name]
+        return TrainedShape(sum(sizes), len(sizes), torch.float32.itemsize * sum(sizes))
+
+    asked = sorted((name, str(value)) for name, value in config.to_dict().items())
+    return _once((_key(spec), str(asked), decoder_alone), counted)
 
 
 def head_shape(spec: HeadSpec, hidden: int) -> TrainedShape:
@@ -227,6 +240,21 @@ def base_bytes(backbone: BackboneShape, label: str, *, with_output: bool = True)
     if with_output and backbone.output:
         parts[f"{label}: language-model head"] = backbone.output_bytes
     return parts
+
+
+_made: dict[Hashable, Any] = {}
+
+
+def _once(key: Hashable, make: Callable[[], Made]) -> Made:
+    """What was made for this key before: a plan is made a dozen times, each with one knob turned."""
+    if key not in _made:
+        _made[key] = make()
+    return _made[key]
+
+
+def _key(spec: BackboneSpec) -> Hashable:
+    """All that the sizes of a backbone depend on; its files may change."""
+    return load_config(spec).to_json_string(), spec.dtype
 
 
 def _unloaded(spec: BackboneSpec) -> PreTrainedModel:

@@ -65,6 +65,7 @@ def test_stages_in_order_policies_from_the_best_discriminators_and_nothing_twice
     assert toy.ledger.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_failure_costs_its_own_run_only_and_is_tried_again(toy) -> None:
     toy.plan = {DISCRIMINATORS[0]: "crash", DISCRIMINATORS[1]: "kill", DISCRIMINATORS[3]: "exit"}
     stale = toy.out / DISCRIMINATORS[3] / "measurements.json"
@@ -91,6 +92,7 @@ def test_a_failure_costs_its_own_run_only_and_is_tried_again(toy) -> None:
     assert all("error" not in line for line in again)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_stopped_and_continued_finds_what_an_unbroken_run_finds(toy, unbroken, number: signal.Signals) -> None:
     done, under_way = DISCRIMINATORS[:2], DISCRIMINATORS[2:]
@@ -140,6 +142,7 @@ def test_smoke_runs_do_not_count_as_done(toy) -> None:
     assert not toy.ledger.exists()
 
 
+@pytest.mark.slow
 def test_two_do_not_write_into_one_folder(toy) -> None:
     toy.plan = {START[0]: "hang"}
     first = toy.start("--stages", "start")

@@ -125,6 +125,7 @@ def test_comparison_runs_in_turns_and_within_its_time() -> None:
     assert len(order) == 3, "one repetition, however little time there is"
 
 
+@pytest.mark.slow
 def test_quick_comparison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Ours against itself; that this gives 1 is tested without a clock, in test_speed_figures."""
     out = tmp_path / "compare.json"
@@ -147,6 +148,7 @@ def test_machine_has_no_name_of_a_host() -> None:
     assert socket.gethostname() not in json.dumps(machine())
 
 
+@pytest.mark.slow
 def test_quick_sweep_writes_plot_and_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "sweep.json"
     monkeypatch.setattr(throughput, "QUICK_TRACES", (2, 4))

@@ -109,6 +109,7 @@ def test_a_cell_that_left_no_word_is_not_silent(transfer: Any, tmp_path: Path) -
     assert transfer.summary_of(cell, tmp_path) == {"refused": "no output"}
 
 
+@pytest.mark.slow
 def test_a_refusal_is_the_commands_own(transfer: Any, tmp_path: Path) -> None:
     plan = {**PLAN, "rewards": {"ours": str(tmp_path / "nothing")}, "localise": {}}
     plan["rerank"] = {"exam": {"traces": {"class_path": "TraceFile", "init_args": {"path": "nothing.jsonl"}}}}

@@ -167,6 +167,7 @@ def test_the_clock_goes_on_and_the_auroc_goes_back(base: Path, tmp_path: Path) -
 # --- The learning rate --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @expected_collapse
 @pytest.mark.parametrize("schedule", [Constant(), CosineWithWarmup(0.2)])
 def test_the_policy_learns_more_slowly_for_good(base: Path, tmp_path: Path, schedule: Any) -> None:

@@ -173,6 +173,7 @@ def test_traces_are_chosen_from_a_stream() -> None:
     assert [one.expert is not None for one in choice.shown] == [one.policy["id"] == "q57" for one in choice.shown]
 
 
+@pytest.mark.slow
 def test_the_page_stays_small(tmp_path: Path) -> None:
     long = "step by step " * 4000
     lines(tmp_path / "token_rewards.jsonl", [trace(f"q{n}", float(n), text=long) for n in range(30)])
