@@ -15,8 +15,8 @@ from rairl_lightning.functional import onednn
 class FrozenHead(torch.autograd.Function):
     """``log π(x)`` and the entropy of π, with ``π = softmax((h Wᵀ + b) / τ)``; of these the first has a gradient.
 
-    ``∂ log π(x) / ∂h = (w_x - Σ_v π(v) w_v) / τ`` does not depend on what comes after, so the forward pass, which has
-    the probabilities at hand, keeps these H numbers a row instead of V logits or a second pass.
+    ``∂ log π(x) / ∂h = Σ_v ([v = x] - π(v)) w_v / τ`` does not depend on what comes after, so the forward pass, which
+    has the probabilities at hand, keeps these H numbers a row instead of V logits or a second pass.
     """
 
     @staticmethod
@@ -32,9 +32,11 @@ class FrozenHead(torch.autograd.Function):
         probabilities_MV = logprobs_MV.exp()
         entropy = entropies(probabilities_MV, logprobs_MV)
         if ctx.needs_input_grad[0]:
-            mean_MH = probabilities_MV.to(weight_VH.dtype) @ weight_VH
-            direction_MH = (weight_VH[targets_M] - mean_MH) / temperature
-            ctx.save_for_backward(direction_MH.to(states_MH.dtype))
+            # 1 - π(x) at the token itself, and rounded after that: of two rows of weights that nearly cancel, bfloat16
+            # would leave nothing right.
+            shares_MV = probabilities_MV.neg_().scatter_(1, targets_M.unsqueeze(-1), -chosen.expm1().unsqueeze(-1))
+            direction_MH = shares_MV.to(weight_VH.dtype) @ weight_VH
+            ctx.save_for_backward((direction_MH / temperature).to(states_MH.dtype))
         ctx.mark_non_differentiable(entropy)
         return chosen, entropy
 

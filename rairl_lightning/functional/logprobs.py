@@ -11,8 +11,8 @@ from rairl_lightning.errors import DataError
 from rairl_lightning.functional._checks import check_number, check_same_shape
 from rairl_lightning.functional.frozen_head import FrozenHead, entropies, is_frozen_linear
 
-CHUNKS = {True: 128, False: 1024}
-"""Rows of logits alive at once, on a CPU, where memory that was just used is the fastest, and elsewhere."""
+CHUNK, CHUNK_ON_CPU = 1024, 128
+"""Rows of logits alive at once; few on a CPU, where memory that was just used is the fastest."""
 
 
 class TokenStatistics(NamedTuple):
@@ -50,7 +50,7 @@ def gathered_logprobs(
         completion_mask_NT: ``[N, T]`` bool, True on completion tokens.
         head: maps ``[M, H]`` hidden states to ``[M, V]`` logits.
         temperature: τ > 0, the sampler's.
-        chunk: rows of logits alive at once, >= 1; None takes :data:`CHUNKS`.
+        chunk: rows of logits alive at once, >= 1; None takes :data:`CHUNK`, on a CPU :data:`CHUNK_ON_CPU`.
 
     Returns:
         Log-probabilities and entropies, ``[N, T]`` each.
@@ -60,7 +60,8 @@ def gathered_logprobs(
         DataError: the shapes differ, or a completion starts in column 0, where nothing predicts it.
     """
     check_number("temperature", temperature, above=0)
-    chunk = chunk if chunk is not None else CHUNKS[hidden_NTH.device.type == "cpu"]
+    if chunk is None:
+        chunk = CHUNK_ON_CPU if hidden_NTH.device.type == "cpu" else CHUNK
     check_number("chunk", chunk, at_least=1)
     check_same_shape(input_ids=input_ids_NT, completion_mask=completion_mask_NT, hidden=hidden_NTH[..., 0])
     rows, columns = completion_mask_NT.nonzero(as_tuple=True)

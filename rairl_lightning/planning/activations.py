@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rairl_lightning.functional.logprobs import CHUNKS
+from rairl_lightning.functional.logprobs import CHUNK, CHUNK_ON_CPU
 from rairl_lightning.models.shapes import BackboneShape, PlayerShape
 
 LOGIT = 16  # bytes a logit of a chunk: logits, log-probabilities, and two more of their size, in float32
@@ -108,7 +108,7 @@ class Pass:
 
     def logits(self) -> int:
         """Bytes of one chunk of logits and its statistics; 0 for who does not read the vocabulary."""
-        rows = min(CHUNKS[self.on_cpu], self.tokens) if self.player.reads_vocabulary else 0
+        rows = min(CHUNK_ON_CPU if self.on_cpu else CHUNK, self.tokens) if self.player.reads_vocabulary else 0
         return rows * self.player.backbone.vocabulary * LOGIT
 
     def training(self) -> dict[str, int]:

@@ -188,3 +188,25 @@ def test_forbidden_tokens_leave_a_frozen_heads_entropy_finite(case):
     ours = gathered_logprobs(hidden.requires_grad_(), ids.clamp(max=V - 2), mask, linear_head(weight, bias))
     fewer = gathered_logprobs(hidden, ids.clamp(max=V - 2), mask, linear_head(weight[:-1]))
     torch.testing.assert_close(ours, fewer)
+
+
+def test_the_gradient_of_a_token_that_is_all_but_sure_survives_bfloat16(generator):
+    """Its direction is a small difference of large rows of the head: it must not be one of rounded rows."""
+    weight = torch.randn(V, 64, generator=generator).bfloat16()
+    target = torch.tensor([[0, 3]])
+    hidden = (0.18 * weight[3]).expand(1, 2, 64).clone()
+    mask = torch.tensor([[False, True]])
+
+    def gradient(head, hidden):
+        hidden = hidden.clone().requires_grad_()
+        logprobs = gathered_logprobs(hidden, target, mask, head).logprobs
+        assert -1e-2 < logprobs[0, 1] < -1e-5
+        return torch.autograd.grad(logprobs.sum(), hidden)[0][0, 0].double()
+
+    def error(found, exact):
+        return float((found - exact).norm() / exact.norm())
+
+    exact = gradient(linear_head(weight.double()), hidden.double())
+    assert error(gradient(linear_head(weight), hidden), exact) < 0.02
+    probabilities = torch.softmax(hidden[0, 0].float() @ weight.float().T, -1).bfloat16()
+    assert error((weight[3] - probabilities @ weight).double(), exact) > 0.1  # control: the difference of rounded rows
