@@ -10,15 +10,11 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from rairl_lightning.commands import COMMANDS
-from rairl_lightning.errors import ConfigError, RAIRLError, TrainingError
+from rairl_lightning.errors import ConfigError, RAIRLError
 
 _STEP = re.compile(r"^([ -]*)(?:Parser key \"([^\"]+)\"|.*?class_path '([^']+)')", re.MULTILINE)
 _NOISE = re.compile(
     r"Does not validate|Subtypes:|Errors:$|Given value|Expected a path but|- Expected a <class 'None|^$"
-)
-_LOST = re.compile(
-    r"Connection (?:closed|reset) by peer|Broken pipe|ncclRemoteError|Application timeout caused pair closure"
-    r"|Timed out waiting \d+ms for (?:send|recv)"
 )
 _FILES = (".jsonl", ".json", ".gz", ".parquet", ".csv")
 _READERS = {
@@ -95,24 +91,6 @@ def innermost(error: BaseException) -> RAIRLError:
     if isinstance(found, RAIRLError):
         return found
     return ConfigError("A configured value is refused.", got=found, remedy="--debug shows where")
-
-
-def reported(run: Callable[[], object]) -> None:
-    """Call ``run``, and say in words of ours that a message to the run's other processes failed.
-
-    Raises:
-        TrainingError: another process is gone.
-    """
-    try:
-        run()
-    except RuntimeError as error:
-        if isinstance(error, RAIRLError) or not _LOST.search(str(error)):
-            raise
-        raise TrainingError(
-            "Another process of this run is gone, and this one cannot go on alone.",
-            got=str(error).partition("\n")[0],
-            remedy="see why that one ended (killed for memory?), then continue with --ckpt_path last",
-        ) from error
 
 
 def closest_key(key: str, accepted: Collection[str]) -> str | None:

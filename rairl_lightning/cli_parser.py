@@ -1,7 +1,8 @@
 """The command line as Lightning knows it: parser, checks on the Trainer's flags, and what Lightning's exits mean."""
 
+import re
 from argparse import ArgumentError
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
@@ -16,9 +17,9 @@ from rairl_lightning.algorithms.base import PairModule
 from rairl_lightning.callbacks.checkpoint_files import chosen
 from rairl_lightning.callbacks.interrupt import InterruptCheckpoint
 from rairl_lightning.callbacks.own_folder import RunLock, put_aside
-from rairl_lightning.cli_errors import explained, innermost, not_utf8, reported
+from rairl_lightning.cli_errors import explained, innermost, not_utf8
 from rairl_lightning.cli_imports import announce
-from rairl_lightning.errors import ConfigError, RAIRLError
+from rairl_lightning.errors import ConfigError, RAIRLError, TrainingError
 
 # Importing a room makes the names of its classes known, so that YAML may say `RAIRL` for its full path.
 ROOMS = ("module", "algorithms", "callbacks", "components", "rollouts")
@@ -40,6 +41,10 @@ _REFUSED_STRATEGIES = {
     "deepspeed": "its engine steps one optimiser of one model, and there are two players",
     "modelparallel": "by itself it does not know which shards two players share; fsdp2 is it, with that knowledge",
 }
+_LOST = re.compile(
+    r"Connection (?:closed|reset) by peer|Broken pipe|ncclRemoteError|Application timeout caused pair closure"
+    r"|Timed out waiting \d+ms for (?:send|recv)"
+)
 _OURS = {
     "accumulate_grad_batches": (1, "model.init_args.max_tokens_per_microbatch"),
     "gradient_clip_val": (None, "model.init_args.gradient_clip"),
@@ -210,6 +215,24 @@ class PlannedCLI(RAIRLCLI):
         """Nothing is run."""
 
 
+def explain_lost_process(run: Callable[[], object]) -> None:
+    """Call ``run``, and say in words of ours that a message to the run's other processes failed.
+
+    Raises:
+        TrainingError: another process is gone.
+    """
+    try:
+        run()
+    except RuntimeError as error:
+        if isinstance(error, RAIRLError) or not _LOST.search(str(error)):
+            raise
+        raise TrainingError(
+            "Another process of this run is gone, and this one cannot go on alone.",
+            got=str(error).partition("\n")[0],
+            remedy="see why that one ended (killed for memory?), then continue with --ckpt_path last",
+        ) from error
+
+
 def launch(args: Sequence[str], datamodule_class: type[LightningDataModule] | None = None) -> None:
     """Run one command.
 
@@ -229,7 +252,7 @@ def launch(args: Sequence[str], datamodule_class: type[LightningDataModule] | No
                 import_module(f"rairl_lightning.{room}")
             datamodule_class = import_module("rairl_lightning.data.datamodule").DemonstrationDataModule
         module = datamodule_class
-        reported(lambda: RAIRLCLI(module, args))
+        explain_lost_process(lambda: RAIRLCLI(module, args))
     except MisconfigurationException as error:
         raise ConfigError("Lightning refuses this configuration.", got=error) from error
     except SIGTERMException as stop:

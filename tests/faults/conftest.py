@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rairl_lightning.cli import guarded
-from rairl_lightning.cli_errors import reported
+from rairl_lightning.cli_parser import explain_lost_process
 
 FORK = get_context("fork")
 PATIENCE = 400.0
@@ -131,7 +131,7 @@ class Processes:
 def _guarded(stderr: int, function: Callable[..., Any], *args: Any) -> None:
     os.dup2(stderr, 2)
     sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
-    sys.exit(guarded(lambda: reported(lambda: function(*args))))
+    sys.exit(guarded(lambda: explain_lost_process(lambda: function(*args))))
 
 
 @pytest.fixture
