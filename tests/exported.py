@@ -35,6 +35,8 @@ from rairl_lightning.components import (
 from rairl_lightning.components.description import FORMAT, REWARD_FILE, described
 from rairl_lightning.models import BackboneSpec, FullFineTuning, LinearHead, SharedBase, TwoBackbones, TwoHeads
 
+Export = Callable[..., int]
+"""``rairl export`` of a run, with more arguments; its exit code."""
 WAY = "<think>\n1 + 2 = 3\ngo left\n</think>\n<answer>\nleft\n</answer>"
 CUT = "<think>\n1 + 2 = 3\ngo right\ngo"
 TEXTS = (("gate 17", WAY.replace("left", "right"), True), ("gate 5", CUT, False))

@@ -2,7 +2,9 @@ from pathlib import Path
 
 import gates
 import pytest
-from exported import CASES, save_random
+from exported import CASES, Export, save_random
+
+from rairl_lightning.cli import main
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +18,11 @@ def trained(base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
 def expectation(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with a head that is not linear."""
     return save_random(gates.shared(base), CASES["interval"].reader, tmp_path_factory.mktemp("expectation") / "run")
+
+
+@pytest.fixture
+def export(tmp_path: Path) -> Export:
+    def command(run: Path, *args: str, out: str = "out") -> int:
+        return main(["export", str(run), f"--out={tmp_path / out}", "--device=cpu", *args])
+
+    return command
