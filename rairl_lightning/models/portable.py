@@ -39,7 +39,7 @@ def check_linear(spec: HeadSpec) -> None:
     """
     if spec.as_linear(spec.build(1)) is None:
         raise ModelError(
-            f"A {type(spec).__name__} is no token classifier: it reads more than the last hidden state, or is no "
+            f"{type(spec).__name__} is no token classifier: it reads more than the last hidden state, or is no "
             "linear function of it.",
             expected="LinearHead, or TwoHeads of two of them",
             got=spec,
