@@ -224,7 +224,7 @@ def test_a_head_that_is_not_linear_is_refused_with_the_reason(
 ) -> None:
     assert export(expectation) == ModelError.exit_code
     err = capsys.readouterr().err
-    assert "A ExpectationHead is no token classifier" in err and "`rairl score`" in err
+    assert "ExpectationHead is no token classifier" in err and "`rairl score`" in err
     assert list(tmp_path.iterdir()) == []
     assert export(expectation, "--what=policy") == 0, "its policy is like any other"
 
