@@ -2,7 +2,18 @@
 
 from rairl_lightning.models.decoding import DynamicInt8, InPlace, Packed
 from rairl_lightning.rollouts.base import Sampler
+from rairl_lightning.rollouts.continuous import ContinuousSampler
 from rairl_lightning.rollouts.hf import HFSampler
 from rairl_lightning.rollouts.shared_prefix import SharedPrefixSampler
+from rairl_lightning.rollouts.static import StaticSampler
 
-__all__ = ["DynamicInt8", "HFSampler", "InPlace", "Packed", "Sampler", "SharedPrefixSampler"]
+__all__ = [
+    "ContinuousSampler",
+    "DynamicInt8",
+    "HFSampler",
+    "InPlace",
+    "Packed",
+    "Sampler",
+    "SharedPrefixSampler",
+    "StaticSampler",
+]

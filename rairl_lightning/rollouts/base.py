@@ -10,6 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from rairl_lightning.errors import ConfigError, DataError
 from rairl_lightning.models import Policy, TraceCodec
 from rairl_lightning.types import Rollouts
 
@@ -78,7 +79,53 @@ def uniforms(source: torch.Generator | PartOfDraws, tokens: int, prompts: int, g
     Returns:
         ``[T, B·G]`` float32 in (0, 1], on the generator's device.
     """
-    part = PartOfDraws(source, 0, prompts) if isinstance(source, torch.Generator) else source
+    part = _part(source, prompts)
     shape, device = (tokens, part.prompts * group_size), part.generator.device
     all_TN = 1 - torch.rand(shape, generator=part.generator, device=device)
     return all_TN[:, part.first * group_size : (part.first + prompts) * group_size]
+
+
+def seeds(source: torch.Generator | PartOfDraws, prompts: int, group_size: int) -> list[int]:
+    """What the completions of some prompts are drawn by, where another engine draws them: a seed for each.
+
+    Args:
+        source: drawn from once.
+        prompts: B.
+        group_size: G.
+
+    Returns:
+        B·G numbers in [0, 2³¹).
+    """
+    part = _part(source, prompts)
+    shape, device = (part.prompts * group_size,), part.generator.device
+    all_N = torch.randint(2**31, shape, generator=part.generator, device=device)
+    return all_N[part.first * group_size : (part.first + prompts) * group_size].tolist()
+
+
+def _part(source: torch.Generator | PartOfDraws, prompts: int) -> PartOfDraws:
+    return PartOfDraws(source, 0, prompts) if isinstance(source, torch.Generator) else source
+
+
+def check_bounds(settings: object, **bounds: tuple[bool, str]) -> None:
+    """Refuse a setting that is out of range.
+
+    Args:
+        settings: whose attributes have the names of ``bounds``.
+        bounds: for each, whether it holds, and what would.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    for name, (holds, expected) in bounds.items():
+        if not holds:
+            raise ConfigError(f"{name} is out of range.", expected=expected, got=getattr(settings, name))
+
+
+def check_prompts(prompts: Sequence[Sequence[int]]) -> None:
+    """Refuse prompts without tokens.
+
+    Raises:
+        DataError: there is one.
+    """
+    if any(len(prompt) == 0 for prompt in prompts):
+        raise DataError("A prompt has no tokens.", remedy="encode prompts with the codec")

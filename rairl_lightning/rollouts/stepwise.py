@@ -10,10 +10,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from rairl_lightning.errors import ConfigError, DataError
 from rairl_lightning.models import Policy, TraceCodec
 from rairl_lightning.models.modes import evaluating
-from rairl_lightning.rollouts.base import PartOfDraws, Sampler, uniforms
+from rairl_lightning.rollouts.base import PartOfDraws, Sampler, check_bounds, check_prompts, uniforms
 from rairl_lightning.rollouts.drawing import draw
 from rairl_lightning.types import Rollouts, TokenBatch
 
@@ -55,16 +54,23 @@ class StepwiseSampler(Sampler):
     compact_below: float = 0.8
 
     def __post_init__(self) -> None:
-        bounds = {
-            "max_new_tokens": (self.max_new_tokens >= 1, ">= 1"),
-            "temperature": (self.temperature >= 0, ">= 0"),
-            "top_p": (0 < self.top_p <= 1, "0 < top_p <= 1"),
-            "max_rows": (self.max_rows is None or self.max_rows >= 1, ">= 1 or null"),
-            "compact_below": (0 <= self.compact_below <= 1, "0 <= compact_below <= 1"),
-        }
-        for name, (holds, expected) in bounds.items():
-            if not holds:
-                raise ConfigError(f"{name} is out of range.", expected=expected, got=getattr(self, name))
+        check_bounds(
+            self,
+            max_new_tokens=(self.max_new_tokens >= 1, ">= 1"),
+            temperature=(self.temperature >= 0, ">= 0"),
+            top_p=(0 < self.top_p <= 1, "0 < top_p <= 1"),
+            max_rows=(self.max_rows is None or self.max_rows >= 1, ">= 1 or null"),
+            compact_below=(0 <= self.compact_below <= 1, "0 <= compact_below <= 1"),
+        )
+
+    def shrinks(self, remaining: int, rows: int) -> bool:
+        """Whether the rows that have finished leave now.
+
+        Args:
+            remaining: unfinished rows.
+            rows: that are decoded.
+        """
+        return remaining < self.compact_below * rows
 
     @abstractmethod
     def decoding(self, policy: Policy, pad_id: int) -> Callable[[Sequence[Sequence[int]], int], Decoding]:
@@ -89,8 +95,7 @@ class StepwiseSampler(Sampler):
         temperature: float | None = None,
     ) -> Rollouts:
         """See :meth:`Sampler.sample`."""
-        if any(len(prompt) == 0 for prompt in prompts):
-            raise DataError("A prompt has no tokens.", remedy="encode prompts with the codec")
+        check_prompts(prompts)
         heat = self.temperature if temperature is None else temperature
         drawn: list[tuple[list[int], Tensor]] = []
         # All draws come first: they then depend neither on when rows finish, nor on compaction, nor on the passes.
@@ -126,7 +131,7 @@ class StepwiseSampler(Sampler):
             remaining = int(alive.sum())
             if remaining == 0 or step + 1 == self.max_new_tokens:
                 break
-            if remaining < self.compact_below * len(alive):
+            if self.shrinks(remaining, len(alive)):
                 kept = alive.nonzero().squeeze(1)
                 batch.keep(kept)
                 tokens, alive = tokens[kept], alive[kept]

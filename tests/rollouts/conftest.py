@@ -15,20 +15,30 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_tiny(tmp_path_factory.mktemp("tiny"), CORPUS, hidden=32, layers=2, heads=2)
 
 
-@pytest.fixture(scope="session", params=["full", "shared", "nf4"])
-def pair(request: pytest.FixtureRequest, tiny: Path) -> ModelPair:
+def built(kind: str, tiny: Path) -> ModelPair:
     """Weights far from uniform, with the end of turn about as likely as other tokens."""
     torch.manual_seed(1)
     lora = LoRASpec(4, 8)
-    if request.param == "full":
-        built = FullFineTuning(BackboneSpec(str(tiny))).build()
+    if kind == "full":
+        pair = FullFineTuning(BackboneSpec(str(tiny))).build()
     else:
-        backbone = BackboneSpec(str(tiny), quantisation="nf4" if request.param == "nf4" else None)
-        built = SharedBase(backbone, lora, lora, ExpectationHead(4)).build()
+        backbone = BackboneSpec(str(tiny), quantisation="nf4" if kind == "nf4" else None)
+        pair = SharedBase(backbone, lora, lora, ExpectationHead(4)).build()
     with torch.no_grad():
-        for parameter in built.trainable_parameters("policy"):
+        for parameter in pair.trainable_parameters("policy"):
             parameter.add_(torch.randn_like(parameter) * 0.1)
-    return built
+    return pair
+
+
+@pytest.fixture(scope="session", params=["full", "shared", "nf4"])
+def pair(request: pytest.FixtureRequest, tiny: Path) -> ModelPair:
+    return built(request.param, tiny)
+
+
+@pytest.fixture(scope="session")
+def adapted(tiny: Path) -> ModelPair:
+    """An adapter over a base in float32."""
+    return built("shared", tiny)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from rairl_lightning.errors import ConfigError, DataError
-from rairl_lightning.rollouts import HFSampler, InPlace, SharedPrefixSampler
+from rairl_lightning.rollouts import HFSampler, InPlace, SharedPrefixSampler, StaticSampler
 from rairl_lightning.rollouts.base import PartOfDraws, uniforms
 from rairl_lightning.rollouts.drawing import draw
 
@@ -13,6 +13,7 @@ KINDS = {
     "hf": HFSampler,
     "packed": SharedPrefixSampler,
     "in-place": partial(SharedPrefixSampler, weights=InPlace()),
+    "static": partial(StaticSampler, max_prompt_tokens=24),
 }
 
 
