@@ -189,6 +189,8 @@ class Rollouts:
         finished: ``[N]`` bool; True if the trace ended with the end-of-turn token, False if it was cut.
         texts: N decoded completions, special tokens removed.
         group_size: G.
+        version: of the weights that drew them (``Policy.version``); a sampler that reads the policy's own leaves it to
+            the algorithm.
     """
 
     tokens: TokenBatch
@@ -196,6 +198,7 @@ class Rollouts:
     finished: Tensor
     texts: tuple[str, ...]
     group_size: int
+    version: str | None = None
 
     def __post_init__(self) -> None:
         if self.group_size < 1 or len(self.tokens) % self.group_size:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -18,7 +19,7 @@ from rairl_lightning.algorithms.phases import Clock
 from rairl_lightning.algorithms.process_requirements import require_strategy
 from rairl_lightning.algorithms.sharded import FSDP2
 from rairl_lightning.components.description import FORMAT, STATE_KEY, described
-from rairl_lightning.errors import CheckpointError, ConfigError
+from rairl_lightning.errors import CheckpointError, ConfigError, TrainingError
 from rairl_lightning.functional.masking import masked_mean
 from rairl_lightning.models.codec import TraceCodec, check_tokenizer
 from rairl_lightning.models.pair import ModelPair, PairSpec
@@ -120,13 +121,18 @@ class PairModule(LightningModule):
         return random.Random(f"{self.seed} {self.clock.batches} {rank} {purpose}").getrandbits(63)
 
     def sample(self, batch: TrainBatch, group_size: int) -> Rollouts:
-        """Draw ``group_size`` completions of each prompt from the policy."""
+        """Draw ``group_size`` completions of each prompt from the policy, and say of which version of it they are.
+
+        Raises:
+            TrainingError: the sampler has drawn from other weights than those of now.
+        """
         with self.stopwatch("sample"):
             rollouts = self.sampler.sample(
                 self.models.policy, batch.prompts, group_size, self.codec, self.generator("rollouts")
             )
         self.stopwatch.count("sample", int(rollouts.tokens.completion_mask.sum()))
-        return rollouts
+        self.log_dict(self.sampler.metrics())
+        return _of_version(rollouts, self.models.policy.version())
 
     def policy_logprobs(self, tokens: TokenBatch) -> Tensor:
         """Log-probabilities under the policy as it samples now, ``[N, T]``; without gradient."""
@@ -262,3 +268,15 @@ class PairModule(LightningModule):
         """
         self.models.load_roles(state_dict)
         return torch.nn.modules.module._IncompatibleKeys([], [])
+
+
+def _of_version(rollouts: Rollouts, version: str) -> Rollouts:
+    """Rollouts that say which weights drew them; those of other weights than ``version`` are refused."""
+    if rollouts.version not in (None, version):
+        raise TrainingError(
+            "The sampler has drawn from weights that are not the policy's of now.",
+            expected=f"version {version}",
+            got=f"version {rollouts.version}",
+            remedy="a sampler with weights of its own must take them from the policy it is given (Policy.version)",
+        )
+    return replace(rollouts, version=version)

@@ -13,6 +13,7 @@ import transformers
 from transformers import GenerationConfig, PreTrainedModel
 
 from rairl_lightning.errors import ConfigError, ModelError
+from rairl_lightning.models.wanted import Wanted
 
 MINUTE = 60.0
 LEAST = "5.23"  # of transformers: the first that this was run with
@@ -34,35 +35,6 @@ class Paging:
     page_tokens: int
     cache_tokens: int
     step_tokens: int
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """Completions that are asked for.
-
-    Attributes:
-        count: of each prompt.
-        max_new_tokens: longest, end of turn included.
-        temperature: τ ≥ 0; 0 takes the most probable token.
-        top_p: nucleus.
-        eos_id: ends a completion.
-    """
-
-    count: int
-    max_new_tokens: int
-    temperature: float
-    top_p: float
-    eos_id: int
-
-    def as_config(self) -> GenerationConfig:
-        """The same for transformers, without its hidden top-k."""
-        sampled = {"do_sample": True, "temperature": self.temperature, "top_p": self.top_p, "top_k": 0}
-        return GenerationConfig(
-            max_new_tokens=self.max_new_tokens,
-            num_return_sequences=self.count,
-            eos_token_id=self.eos_id,
-            **(sampled if self.temperature else {"do_sample": False}),
-        )
 
 
 def require_continuous_batching() -> None:
@@ -111,7 +83,7 @@ def generate_continuously(
     )
     devices = [model.device] if model.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), _attention(model, paging.attention):
-        manager = model.init_continuous_batching(wanted.as_config(), batching)
+        manager = model.init_continuous_batching(_config(wanted), batching)
         try:
             # All are there before the first step: who is batched with whom, and so every draw, depends on no clock.
             names = manager.add_requests([list(prompt) for prompt in prompts], max_new_tokens=wanted.max_new_tokens)
@@ -123,6 +95,17 @@ def generate_continuously(
             manager.stop(block=True, timeout=MINUTE)
             manager.destroy()
     return [outputs[name + child] for name in names for child in ("", *_children(wanted.count - 1))]
+
+
+def _config(wanted: Wanted) -> GenerationConfig:
+    """The same for transformers, without its hidden top-k."""
+    sampled = {"do_sample": True, "temperature": wanted.temperature, "top_p": wanted.top_p, "top_k": 0}
+    return GenerationConfig(
+        max_new_tokens=wanted.max_new_tokens,
+        num_return_sequences=wanted.count,
+        eos_token_id=wanted.eos_id,
+        **(sampled if wanted.temperature else {"do_sample": False}),
+    )
 
 
 def _children(count: int) -> list[str]:

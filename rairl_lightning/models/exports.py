@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rairl_lightning.errors import CheckpointError
 from rairl_lightning.functional.processes import rank
+from rairl_lightning.models.policy import Policy
 
 if TYPE_CHECKING:
     from rairl_lightning.models.pair import ModelPair, Player
@@ -55,6 +56,31 @@ def _write_players(pair: ModelPair, folder: Path) -> None:
     if "discriminator" in states:
         beside = _beside_the_model(states["discriminator"])
         save_file(beside, folder / "discriminator" / "head.safetensors", metadata={"format": "pt"})
+
+
+def adapter_rank(policy: Policy) -> int | None:
+    """Rank of the policy's adapter; None if it trains all its weights."""
+    return int(policy.model.peft_config["default"].r) if isinstance(policy.model, PeftModel) else None
+
+
+def save_adapter(policy: Policy, folder: Path) -> None:
+    """Write the policy's adapter in PEFT's layout; the folder is there whole or not at all.
+
+    Args:
+        policy: with an adapter, not in shards.
+        folder: does not exist.
+
+    Raises:
+        CheckpointError: the files cannot be written.
+    """
+    part = folder.with_name(f"{folder.name}.part")
+    try:
+        policy.model.save_pretrained(part, save_embedding_layers=False)
+        part.rename(folder)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"The adapter could not be written to {folder}.", got=error, remedy="free some space there"
+        ) from error
 
 
 def load_players(pair: ModelPair, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Self
@@ -15,13 +16,16 @@ from transformers import Cache, PreTrainedModel
 
 from rairl_lightning.errors import ModelError
 from rairl_lightning.functional.logprobs import TokenStatistics, gathered_logprobs
-from rairl_lightning.functional.shards import is_sharded
+from rairl_lightning.functional.shards import is_sharded, local
 from rairl_lightning.models.budget import map_rows, micro_batches
 from rairl_lightning.models.cache import growing_cache
 from rairl_lightning.models.kernels.lora import adapted
 from rairl_lightning.models.modes import evaluating
 from rairl_lightning.models.packed_reading import packed_hidden_states, packs
 from rairl_lightning.types import TokenBatch
+
+BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""Whole numbers as wide as floating-point ones, in bytes."""
 
 
 def hidden_states(decoder: nn.Module, tokens: TokenBatch, embeddings_NTH: Tensor | None = None) -> Tensor:
@@ -100,6 +104,15 @@ class Policy(nn.Module):
     def device(self) -> torch.device:
         """Where the weights live."""
         return next(self.model.parameters()).device
+
+    def version(self) -> str:
+        """Digest of the weights that learn, in this process: another after every update, the same until the next.
+
+        Sums of their bits, which are taken where they lie: cheap enough to ask before every sampling.
+        """
+        own = [local(parameter.detach()) for parameter in self.parameters() if parameter.requires_grad]
+        sums = [part.contiguous().view(BITS[part.element_size()]).sum(dtype=torch.int64) for part in own]
+        return hashlib.sha256(repr(torch.stack(sums).tolist() if sums else []).encode()).hexdigest()[:16]
 
     def new_cache(self) -> Cache:
         """An empty key-value cache that suits the model's layers."""

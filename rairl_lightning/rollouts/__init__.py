@@ -6,6 +6,7 @@ from rairl_lightning.rollouts.continuous import ContinuousSampler
 from rairl_lightning.rollouts.hf import HFSampler
 from rairl_lightning.rollouts.shared_prefix import SharedPrefixSampler
 from rairl_lightning.rollouts.static import StaticSampler
+from rairl_lightning.rollouts.vllm import VLLMSampler
 
 __all__ = [
     "ContinuousSampler",
@@ -16,4 +17,5 @@ __all__ = [
     "Sampler",
     "SharedPrefixSampler",
     "StaticSampler",
+    "VLLMSampler",
 ]

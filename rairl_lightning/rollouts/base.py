@@ -66,6 +66,10 @@ class Sampler(ABC):
             B·G traces, row ``b * group_size + g`` for sample ``g`` of prompt ``b``, on the policy's device.
         """
 
+    def metrics(self) -> dict[str, float]:
+        """What is to be logged of the last calls, beside the gap to the trainer."""
+        return {}
+
 
 def uniforms(source: torch.Generator | PartOfDraws, tokens: int, prompts: int, group_size: int) -> Tensor:
     """What the completions of some prompts are drawn by, whoever samples them and in however many passes.
@@ -121,11 +125,22 @@ def check_bounds(settings: object, **bounds: tuple[bool, str]) -> None:
             raise ConfigError(f"{name} is out of range.", expected=expected, got=getattr(settings, name))
 
 
-def check_prompts(prompts: Sequence[Sequence[int]]) -> None:
-    """Refuse prompts without tokens.
+def check_prompts(prompts: Sequence[Sequence[int]], longest: int | None = None) -> None:
+    """Refuse prompts that cannot be continued.
+
+    Args:
+        prompts: as ids.
+        longest: tokens that a sampler has room for; None for any.
 
     Raises:
-        DataError: there is one.
+        DataError: one has no tokens, or too many.
     """
     if any(len(prompt) == 0 for prompt in prompts):
         raise DataError("A prompt has no tokens.", remedy="encode prompts with the codec")
+    if longest is not None and (most := max(map(len, prompts), default=0)) > longest:
+        raise DataError(
+            "A prompt is longer than the sampler has room for.",
+            expected=f"at most {longest} tokens",
+            got=most,
+            remedy="set sampler.max_prompt_tokens to data.max_prompt_tokens",
+        )

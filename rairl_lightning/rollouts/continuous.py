@@ -9,8 +9,9 @@ import torch
 
 from rairl_lightning.errors import ModelError
 from rairl_lightning.models import Policy, TraceCodec
-from rairl_lightning.models.continuous import Paging, Wanted, generate_continuously, require_continuous_batching
+from rairl_lightning.models.continuous import Paging, generate_continuously, require_continuous_batching
 from rairl_lightning.models.modes import evaluating
+from rairl_lightning.models.wanted import Wanted
 from rairl_lightning.rollouts.base import PartOfDraws, Sampler, check_bounds, check_prompts, seeds
 from rairl_lightning.rollouts.stepwise import collect
 from rairl_lightning.types import Rollouts
@@ -81,7 +82,7 @@ class ContinuousSampler(Sampler):
         if not prompts:
             return collect([], [], group_size, codec, policy.device)
         different = group_size if heat else 1  # of each prompt; the most probable completion is one
-        wanted = Wanted(different, self.max_new_tokens, heat, self.top_p, codec.eos_id)
+        wanted = Wanted(self.max_new_tokens, heat, self.top_p, codec.eos_id, different)
         with evaluating(policy):
             found = generate_continuously(policy.causal_lm, prompts, wanted, self._paging(prompts, different), seed[0])
         drawn = [(ids, torch.tensor(logprobs)) for ids, logprobs in found for _ in range(group_size // different)]

@@ -28,6 +28,10 @@ class SharedOut(Sampler):
     def __init__(self, sampler: Sampler) -> None:
         self.sampler, self.temperature = sampler, sampler.temperature
 
+    def metrics(self) -> dict[str, float]:
+        """Of this process's sampler."""
+        return self.sampler.metrics()
+
     def sample(
         self,
         policy: Policy,

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rairl_lightning.errors import DataError
 from rairl_lightning.models import Policy
 from rairl_lightning.models.decoding.static import StaticDecoder, static_decoder
-from rairl_lightning.rollouts.base import check_bounds
+from rairl_lightning.rollouts.base import check_bounds, check_prompts
 from rairl_lightning.rollouts.hf import RepeatedCache
 from rairl_lightning.rollouts.stepwise import Decoding, StepwiseSampler
 
@@ -70,14 +69,7 @@ class StaticSampler(StepwiseSampler):
         decoder = static_decoder(policy, self.sizes, self.max_prompt_tokens + self.max_new_tokens, compiled)
 
         def start(prompts: Sequence[Sequence[int]], count: int) -> Decoding:
-            longest = max(map(len, prompts))
-            if longest > self.max_prompt_tokens:
-                raise DataError(
-                    "A prompt is longer than the sampler has room for.",
-                    expected=f"at most {self.max_prompt_tokens} tokens",
-                    got=longest,
-                    remedy="set sampler.max_prompt_tokens to data.max_prompt_tokens",
-                )
+            check_prompts(prompts, self.max_prompt_tokens)
             return StaticRows(policy, prompts, count, pad_id, decoder, self.size_for)
 
         return start

@@ -153,6 +153,7 @@ def collect(
     group_size: int,
     codec: TraceCodec,
     device: torch.device,
+    version: str | None = None,
 ) -> Rollouts:
     """Rollouts of what was drawn.
 
@@ -162,6 +163,7 @@ def collect(
         group_size: G.
         codec: says where steps end and what the text is.
         device: where the rollouts go.
+        version: of the weights that drew them, where they are not the policy's own.
     """
     traces, texts = [], []
     for row, (ids, _) in enumerate(drawn):
@@ -173,4 +175,4 @@ def collect(
     if drawn:
         logprobs_NT[tokens.completion_mask] = torch.cat([values for _, values in drawn])
     finished = torch.tensor([ids[-1] == codec.eos_id for ids, _ in drawn], dtype=torch.bool)
-    return Rollouts(tokens.to(device), logprobs_NT.to(device), finished.to(device), tuple(texts), group_size)
+    return Rollouts(tokens.to(device), logprobs_NT.to(device), finished.to(device), tuple(texts), group_size, version)
