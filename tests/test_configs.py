@@ -19,12 +19,14 @@ from rairl_lightning.cli_parser import RAIRLCLI, ROOMS
 from rairl_lightning.data.datamodule import DemonstrationDataModule
 from rairl_lightning.errors import ConfigError
 from rairl_lightning.module import RAIRL
+from rairl_lightning.rollouts import vllm
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / "configs"
 BASES = sorted(CONFIGS.glob("*.yaml"))
-DATA, MODELS, GRIDS, HARDWARE, REWARDS = (
-    sorted((CONFIGS / folder).glob("*.yaml")) for folder in ("data", "model", "granularity", "hardware", "reward")
+DATA, MODELS, GRIDS, HARDWARE, REWARDS, SAMPLERS = (
+    sorted((CONFIGS / folder).glob("*.yaml"))
+    for folder in ("data", "model", "granularity", "hardware", "reward", "sampler")
 )
 CARDS = [CONFIGS / "hardware" / f"{size}gb.yaml" for size in (12, 24, 80)]  # of one GPU, by its memory
 OTHERS = [one for one in HARDWARE if one not in CARDS]
@@ -40,6 +42,7 @@ STACKS = [
     *([BASE, one] for one in CARDS),
     *([on, CARDS[0]] for on in ON if on != BASE),  # they differ in values alone
     *([BASE, one] for one in GRIDS),
+    *([CONFIGS / f"{name}.yaml", one] for name in ("gsm8k", "gsm8k_grpo") for one in SAMPLERS),
     *([on, SMOLLM2, hardware, *SHORT[on.stem]] for on in ON for hardware in OTHERS),
     *([BASE, CONFIGS / "model" / one.name, CPU, one] for one in REWARDS),
     *([BASE, data, CONFIGS / "model" / "tiny.yaml", GRIDS[0], CPU] for data in DATA),
@@ -97,6 +100,7 @@ def test_a_configuration_builds_its_objects_and_keeps_every_key(
     files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)  # a run folder is relative
+    monkeypatch.setattr(vllm, "installed", lambda: True)
     cli = build(*files)
     kind = load(files[0])["model"]["class_path"].rpartition(".")[2]
     assert type(cli.model).__name__ == kind and cli.model.pair is None, "no weights were loaded"
@@ -108,7 +112,9 @@ def test_a_configuration_builds_its_objects_and_keeps_every_key(
     assert list(missing(load(files[-1]), read)) == []
 
 
-@pytest.mark.parametrize("file", [*DATA, *MODELS, *GRIDS, *CARDS], ids=lambda one: f"{one.parent.name}/{one.stem}")
+@pytest.mark.parametrize(
+    "file", [*DATA, *MODELS, *GRIDS, *CARDS, *SAMPLERS], ids=lambda one: f"{one.parent.name}/{one.stem}"
+)
 def test_a_preset_is_short_and_says_what_it_is(file: Path) -> None:
     lines = file.read_text().splitlines()
     assert lines[0].startswith("# Overlay")

@@ -61,7 +61,8 @@ def memory_plan(setup: Setup, device: Device, shape: PairShape | None = None) ->
     held = _held(setup, shape, device, set(setup.optimisers))
     early = _held(setup, shape, device, {"sft"})
     phases = _phases(setup, shape, device.on_cpu)
-    whole = {name: (early if name.startswith("SFT") else held) | own for name, own in phases.items()}
+    kept = _kept_cache(setup, shape.policy)
+    whole = {name: (early if name.startswith("SFT") else held) | own | kept for name, own in phases.items()}
     replay = setup.replay_rounds * setup.rollouts * setup.longest_rollout * REPLAYED_TOKEN
     best = shape.policy.trained.bytes if setup.sft_epochs else 0
     host = {"replayed rollouts": replay, "best epoch of SFT": best}
@@ -126,6 +127,14 @@ def _sampling(setup: Setup, policy: PlayerShape, prompts: int, samples: int) -> 
         "keys and values": cache_bytes(policy.backbone, cached_tokens(setup, together, rows), setup.autocast),
         "at work: prefill, or logits of the next token": max(prefill.working(), drawn),
     }
+
+
+def _kept_cache(setup: Setup, policy: PlayerShape) -> Parts:
+    """Keys and values of a sampler that keeps their place: of the longest rows, in every phase."""
+    if not setup.keeps_cache:
+        return {}
+    tokens = (setup.max_rows or setup.rollouts) * setup.longest_rollout
+    return {"keys and values": cache_bytes(policy.backbone, tokens, setup.autocast)}
 
 
 def cached_tokens(setup: Setup, prompts: int, rows: int) -> int:

@@ -33,6 +33,7 @@ class Setup:
         demonstration_tokens: of a demonstration's completion.
         max_rows: rows that the sampler decodes at once; None for all.
         shares_prompts: whether it holds a prompt's keys and values once for all its samples.
+        keeps_cache: whether keys and values stay between calls of it.
         cuts_tail: whether it sorts the vocabulary, for a nucleus.
         microbatch: padded tokens in a model at once.
         negatives: replayed and perturbed traces of a round.
@@ -62,6 +63,7 @@ class Setup:
     demonstration_tokens: int
     max_rows: int | None
     shares_prompts: bool
+    keeps_cache: bool
     cuts_tail: bool
     microbatch: int
     negatives: int
@@ -136,13 +138,20 @@ def setup_of(
         precision: the trainer's.
 
     Raises:
-        ConfigError: the module is none of ours.
+        ConfigError: the module is none of ours, or its sampler cannot be planned.
     """
     if not isinstance(module, RoundsModule):
         raise ConfigError(
             f"{type(module).__name__} cannot be planned.", expected="RAIRL, GRPO or SFT", got=type(module).__name__
         )
     sampler = module.sampler
+    if sampler.takes_share:
+        raise ConfigError(
+            f"{type(sampler).__name__} takes memory by itself, which cannot be planned.",
+            expected="a sampler that decodes with the policy's own weights",
+            got=sampler,
+            remedy="plan with SharedPrefixSampler on a device that is smaller by the engine's share",
+        )
     sampled = getattr(sampler, "max_new_tokens", data.max_completion_tokens)
     return Setup(
         algorithm=type(module).__name__,
@@ -157,6 +166,7 @@ def setup_of(
         demonstration_tokens=data.max_completion_tokens,
         max_rows=getattr(sampler, "max_rows", None),
         shares_prompts=sampler.shares_prompts,
+        keeps_cache=sampler.keeps_cache,
         cuts_tail=getattr(sampler, "top_p", 1.0) < 1,
         microbatch=module.max_tokens_per_microbatch,
         **_of_discriminator(module, data),

@@ -36,10 +36,14 @@ class Sampler(ABC):
     Attributes:
         temperature: τ of the distribution that training samples from; the trainer's log-probabilities use the same.
         shares_prompts: whether the keys and values of a prompt are held once for all its samples, for planning.
+        keeps_cache: whether keys and values stay where they are between calls, for planning.
+        takes_share: whether an engine takes its memory by itself, so that there is nothing to plan.
     """
 
     temperature: float
     shares_prompts: ClassVar[bool] = False
+    keeps_cache: ClassVar[bool] = False
+    takes_share: ClassVar[bool] = False
 
     @abstractmethod
     def sample(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -40,6 +41,7 @@ class StaticSampler(StepwiseSampler):
     max_prompt_tokens: int = 512
     buckets: int = 4
     compiled: bool | None = None
+    keeps_cache: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -56,6 +56,7 @@ class VLLMSampler(Sampler):
     max_gap: float = 0.1
     engine: Mapping[str, Any] = field(default_factory=dict)
     adapters: str | None = None
+    takes_share: ClassVar[bool] = True
     _held: list[VLLMEngine] = field(default_factory=list, init=False, repr=False, compare=False)
     _measured: dict[str, float] = field(default_factory=dict, init=False, repr=False, compare=False)
 

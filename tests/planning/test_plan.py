@@ -19,6 +19,7 @@ from rairl_lightning.errors import ConfigError
 from rairl_lightning.models import BackboneSpec, FullFineTuning, LoRASpec, SharedBase, TwoBackbones
 from rairl_lightning.planning import Setup, chosen_device, memory_plan, savings, time_plan
 from rairl_lightning.planning.optimisers import OptimiserState
+from rairl_lightning.rollouts import vllm
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 QWEN2_5_7B = {  # of Qwen/Qwen2.5-7B-Instruct's config.json
@@ -74,7 +75,8 @@ def setup(pair: Any, **changed: Any) -> Setup:
         "algorithm": "RAIRL", "pair": pair, "learns_reward": True, "autocast": True,
         "optimisers": {"policy": ADAMW, "discriminator": ADAMW},
         "prompts": 4, "group_size": 8, "prompt_tokens": 300, "sampled_tokens": 824, "demonstration_tokens": 824,
-        "max_rows": 32, "shares_prompts": False, "cuts_tail": False, "microbatch": 4096, "negatives": 8, "drawn": None,
+        "max_rows": 32, "shares_prompts": False, "keeps_cache": False, "cuts_tail": False, "microbatch": 4096,
+        "negatives": 8, "drawn": None,
         "discriminator_updates": 3, "policy_updates": 1, "policy_passes": 1, "experts_join": False,
         "asks_reference": True, "penalises_gradient": False, "rounds": 10, "warmup_updates": 30, "sft_epochs": 0,
         "evaluation": (8, 1), "replay_rounds": 100,
@@ -201,6 +203,18 @@ def test_keys_and_values_by_hand(seven: Path) -> None:
     assert shared == (32 * 824 + 4 * 300) * token
     fewer = memory_plan(setup(quantised(seven), max_rows=8), CARD).phases["sample"]["keys and values"]
     assert 4 * fewer == repeated
+    for keeps in (True, False):
+        phases = memory_plan(setup(quantised(seven), keeps_cache=keeps), CARD).phases
+        assert phases["sample"]["keys and values"] == repeated
+        assert phases["policy update"].get("keys and values", 0) == repeated * keeps
+
+
+def test_what_an_engine_takes_by_itself_is_not_planned(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(vllm, "installed", lambda: True)
+    with pytest.raises(ConfigError, match="VLLMSampler takes memory by itself"):
+        launch([f"--config={CONFIGS / 'gsm8k.yaml'}", f"--config={CONFIGS / 'sampler' / 'vllm.yaml'}"])
 
 
 def test_two_backbones_and_whole_models_hold_more(seven: Path, tmp_path: Path) -> None:
