@@ -91,6 +91,20 @@ def test_nothing_of_an_earlier_round_is_read(pair: ModelPair, prompts: Prompts) 
     assert same(sample(pair, prompts[1:2], make(12)), fresh)
 
 
+def test_autocast_may_come_and_go(pair: ModelPair, prompts: Prompts) -> None:
+    """A callback samples outside of the trainer's precision; keys and values are then of another type."""
+    plain, cast = [], []
+    for _ in range(2):
+        plain.append(sample(pair, prompts, make(6), group=1))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            cast.append(sample(pair, prompts, make(6), group=1))
+            expected = sample(pair, prompts, HFSampler(6), group=1)
+    assert same(*plain) and same(*cast)
+    assert cast[0].texts == expected.texts
+    torch.testing.assert_close(cast[0].logprobs, expected.logprobs, atol=2e-2, rtol=0)
+    assert not torch.allclose(plain[0].logprobs, expected.logprobs, atol=1e-5)
+
+
 @pytest.mark.parametrize("compiled", [False, True])
 def test_adapters_are_read_where_they_lie(pair: ModelPair, prompts: Prompts, compiled: bool, compiling: None) -> None:
     sampler = make(8, max_rows=12, buckets=1, compiled=compiled)

@@ -79,7 +79,7 @@ class StaticDecoder:
             mask_NT: ``[N, T]`` bool, which of their T columns hold a token.
         """
         rows, width = mask_NT.shape
-        if not self.layers:
+        if not self._takes(read):
             self._make_room(read)
         for (keys, values), layer in zip(self.layers, read.layers, strict=True):
             for room, part in ((keys, layer.keys), (values, layer.values)):
@@ -131,7 +131,14 @@ class StaticDecoder:
         ).last_hidden_state
         return self.head(hidden[:, -1]).float()
 
+    def _takes(self, read: Cache) -> bool:
+        """Whether there is room of this kind; autocast makes another kind than there is without it."""
+        pairs = zip(self.layers, read.layers, strict=True) if self.layers else ()
+        kinds = [(keys.dtype, values.dtype) == (one.keys.dtype, one.values.dtype) for (keys, values), one in pairs]
+        return bool(kinds) and all(kinds)
+
     def _make_room(self, read: Cache) -> None:
+        self.layers, self.caches = [], {}
         for layer in read.layers:
             shapes = [
                 (self.sizes[-1], part.shape[1], self.columns, part.shape[3]) for part in (layer.keys, layer.values)
