@@ -93,7 +93,7 @@ class VLLMSampler(Sampler):
             TrainingError: after the adapter was handed over vLLM's log-probabilities are not the trainer's.
         """
         check_prompts(prompts, self.max_prompt_tokens)
-        _require_one_process()
+        _require_one_process(policy)
         heat = self.temperature if temperature is None else temperature
         wanted = Wanted(self.max_new_tokens, heat, self.top_p, codec.eos_id)
         each = [prompt for prompt in prompts for _ in range(group_size)]
@@ -117,7 +117,7 @@ class VLLMSampler(Sampler):
 
     def _probe(self, engine: VLLMEngine, policy: Policy, prompts: Sequence[Sequence[int]], codec: TraceCodec) -> None:
         """Compare a few tokens' log-probabilities; what was handed over is what the trainer has, or the run stops."""
-        wanted = Wanted(self.probe_tokens, 1.0, 1.0, codec.eos_id)
+        wanted = Wanted(min(self.probe_tokens, self.max_new_tokens), 1.0, 1.0, codec.eos_id)
         drawn = engine.generate(prompts, range(len(prompts)), wanted)
         probed = collect(prompts, drawn, 1, codec, policy.device)
         trainer_NT = policy.score(probed.tokens, SCORED_TOKENS).logprobs
@@ -154,11 +154,11 @@ def installed() -> bool:
     return importlib.util.find_spec("vllm") is not None
 
 
-def _require_one_process() -> None:
-    if processes.count() > 1:
+def _require_one_process(policy: Policy) -> None:
+    if processes.count() > 1 or policy.sharded:
         raise ConfigError(
-            "vLLM is handed the adapter of one process.",
-            expected="one training process",
-            got=f"{processes.count()} processes",
-            remedy="sample with SharedPrefixSampler, or train with --trainer.devices 1",
+            "vLLM is handed the adapter that one process holds whole.",
+            expected="one training process, and no shards",
+            got="a policy in shards" if policy.sharded else f"{processes.count()} processes",
+            remedy="sample with SharedPrefixSampler, or train with --trainer.devices 1 --trainer.strategy auto",
         )

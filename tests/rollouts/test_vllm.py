@@ -163,11 +163,19 @@ def test_prompts_must_fit(pair: ModelPair, prompts: Prompts) -> None:
     with pytest.raises(DataError, match="no tokens"):
         sample(pair, [[]], make())
     assert len(sample(pair, [], make())) == 0
+    longest = max(map(len, prompts))
+    sample(
+        pair, prompts, make(2, max_prompt_tokens=longest, probe_tokens=9)
+    )  # the probe is no longer than a completion
 
 
-def test_several_processes_are_refused(pair: ModelPair, prompts: Prompts, monkeypatch) -> None:
-    monkeypatch.setattr(processes, "count", lambda: 2)
-    with pytest.raises(ConfigError, match="2 processes"):
+def test_several_processes_and_shards_are_refused(pair: ModelPair, prompts: Prompts, monkeypatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(processes, "count", lambda: 2)
+        with pytest.raises(ConfigError, match="2 processes"):
+            sample(pair, prompts, make())
+    monkeypatch.setattr(pair.policy, "units", (object(),))
+    with pytest.raises(ConfigError, match="in shards"):
         sample(pair, prompts, make())
 
 
