@@ -91,6 +91,8 @@ def generate_continuously(
                 manager.warmup()
             manager.start()
             outputs = _results(manager, len(prompts) * wanted.count)
+        except MemoryError as error:  # in the thread of transformers it is an answer; here warming up met it
+            raise _failed(error) from error
         finally:
             manager.stop(block=True, timeout=MINUTE)
             manager.destroy()
@@ -130,7 +132,7 @@ def _failed(got: object) -> ModelError:
     return ModelError(
         "Continuous batching failed.",
         got=got,
-        remedy="give it more cache_tokens, or fewer step_tokens; or sample with SharedPrefixSampler",
+        remedy="set cache_tokens to what a few rows need and memory has room for; or sample with SharedPrefixSampler",
     )
 
 

@@ -98,6 +98,8 @@ def test_a_cache_too_small_for_all_at_once_makes_them_wait(pair: ModelPair, prom
 def test_what_cannot_be_sampled_is_an_error(pair: ModelPair, prompts: Prompts) -> None:
     with pytest.raises(ModelError, match="Continuous batching failed"):
         sample(pair, prompts, ContinuousSampler(200, page_tokens=4, cache_tokens=4, step_tokens=4))
+    with pytest.raises(ModelError, match=r"Memory footprint[\s\S]*cache_tokens"):
+        sample(pair, prompts, ContinuousSampler(4, cache_tokens=10**12))
     with pytest.raises(DataError, match="no tokens"):
         sample(pair, [[]], ContinuousSampler(4))
     assert len(sample(pair, [], ContinuousSampler(4))) == 0

@@ -20,7 +20,11 @@ KINDS = {
 make = HFSampler
 
 
-@pytest.fixture(params=KINDS, autouse=True)
+# It shares its loop and its prompts' reading with "hf"; what is its own has tests of its own.
+SLOW = {"static"}
+
+
+@pytest.fixture(params=[pytest.param(kind, marks=[pytest.mark.slow] * (kind in SLOW)) for kind in KINDS], autouse=True)
 def sampler(request, monkeypatch):
     """Every test here holds for every sampler of ours."""
     monkeypatch.setitem(globals(), "make", KINDS[request.param])
