@@ -260,8 +260,9 @@ def test_interrupting_the_process(fit: Run, tmp_path: Path) -> None:
 
     def run() -> None:
         os.dup2(writing, 1)
-        sys.stdout, sys.stderr = os.fdopen(1, "w"), told.open("w")
-        for handler in logging.getLogger("lightning.pytorch").handlers:
+        os.dup2(os.open(told, os.O_WRONLY | os.O_CREAT), 2)
+        sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+        for handler in logging.getLogger("lightning").handlers:
             handler.setStream(sys.stderr)  # it writes to the one it was born with
         sys.exit(fit(epochs=1000000))
 
