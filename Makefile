@@ -11,6 +11,8 @@ FAST := -m "not slow and not learning and not smollm2 and not gpu"
 
 # Threads that sleep while they wait: spinning ones made small models up to 50 times slower on a shared machine.
 export OMP_WAIT_POLICY ?= PASSIVE
+# Compiled files are kept: without, every process of the tests compiles all of the package and of the tests again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help quickstart test lint check learning faults lock audit smollm2 bench docs pages clean

@@ -17,6 +17,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny tensors: a second thread only waits, and on a busy core for long
+os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")  # bitsandbytes compiles its 4-bit kernels anew for every shape
 
 sys.path.insert(0, str(Path(__file__).parent))  # for the toys: cli_toy, gates
 
@@ -42,7 +43,7 @@ def seeded() -> Iterator[None]:
     import torch
 
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)  # torch.manual_seed writes down the stack for a GPU to come: 1 ms a test
         yield
 
 

@@ -180,6 +180,21 @@ def trainer(folder: Path, callbacks: Sequence[Callback] = (), **settings: Any) -
     return Trainer(callbacks=callbacks, **{**defaults, **settings})
 
 
+def fit(
+    module: Any, folder: Path, callbacks: Sequence[Callback] = (), datamodule: Any = None, **settings: Any
+) -> Trainer:
+    """The Trainer that has fitted ``module``."""
+    fitting = trainer(folder, callbacks, **settings)
+    fitting.fit(module, datamodule=datamodule or data())
+    return fitting
+
+
+def started(module: Any) -> dict[str, torch.Tensor]:
+    """The weights of a module that is built here and not trained yet."""
+    module.configure_model()
+    return weights(module)
+
+
 def weights(module: RAIRL) -> dict[str, torch.Tensor]:
     """Copies of everything that a checkpoint would hold of the models."""
     return {name: tensor.clone() for name, tensor in module.state_dict().items()}

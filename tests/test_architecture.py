@@ -1,5 +1,6 @@
 """The arrows between rooms, and proof that the check would notice a wrong one."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -56,34 +57,36 @@ def test_undeclared_room_is_noticed(copy: Path) -> None:
     assert report.returncode == 1 and "utils" in report.stdout
 
 
-@pytest.mark.parametrize(
-    ("room", "unwanted"),
-    [
-        ("rairl_lightning", ("torch", "numpy", *HEAVY)),
-        ("rairl_lightning.errors", ("torch", "numpy", *HEAVY)),
-        ("rairl_lightning.text", ("torch", *HEAVY)),
-        ("rairl_lightning.functional", HEAVY),
-        ("rairl_lightning.types", HEAVY),
-    ],
-)
-def test_importing_a_room_loads_only_its_own(room: str, unwanted: tuple[str, ...]) -> None:
-    walk = f"""
-import importlib, pkgutil, sys
-room = importlib.import_module({room!r})
-if {room!r} != "rairl_lightning" and hasattr(room, "__path__"):
-    for item in pkgutil.walk_packages(room.__path__, room.__name__ + "."):
-        importlib.import_module(item.name)
-print(sorted(set({unwanted!r}) & set(sys.modules)))
+LOADED_BY = """
+import importlib, json, pkgutil, sys
+*rooms, watched = map(json.loads, sys.argv[1:])
+loaded = {}
+for name in rooms:
+    room = importlib.import_module(name)
+    if name != "rairl_lightning" and hasattr(room, "__path__"):
+        for item in pkgutil.walk_packages(room.__path__, room.__name__ + "."):
+            importlib.import_module(item.name)
+    loaded[name] = sorted(set(watched) & set(sys.modules))
+print(json.dumps(loaded))
 """
-    result = subprocess.run([sys.executable, "-c", walk], capture_output=True, text=True, timeout=60)
-    assert result.stdout == "[]\n", result.stderr or result.stdout
 
 
-def test_sys_modules_check_is_live() -> None:
-    """The check above sees a heavy import where there is one."""
-    code = "import sys, rairl_lightning.data.datamodule; print('lightning' in sys.modules)"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert result.stdout == "True\n", result.stderr
+def test_importing_a_room_loads_only_its_own() -> None:
+    """In one process, the lightest room first: what one loads stays loaded."""
+    unwanted = {
+        "rairl_lightning": {"torch", "numpy", *HEAVY},
+        "rairl_lightning.errors": {"torch", "numpy", *HEAVY},
+        "rairl_lightning.text": {"torch", *HEAVY},
+        "rairl_lightning.functional": {*HEAVY},
+        "rairl_lightning.types": {*HEAVY},
+    }
+    control, watched = "rairl_lightning.cli_commands", ["torch", "numpy", *HEAVY]
+    given = map(json.dumps, (*unwanted, control, watched))
+    result = subprocess.run([sys.executable, "-c", LOADED_BY, *given], capture_output=True, text=True, timeout=100)
+    assert result.returncode == 0, result.stderr
+    loaded = json.loads(result.stdout)
+    assert [room for room, names in unwanted.items() if names & set(loaded[room])] == []
+    assert "jsonargparse" in loaded[control], "a heavy import is seen where there is one"
 
 
 def test_lint_rules_are_live(copy: Path) -> None:

@@ -22,9 +22,9 @@ def data(tmp_path: Path) -> Path:
     """A data set in GSM8K's own form, in the words of the toy language."""
     folder = tmp_path / "gsm8k"
     folder.mkdir()
-    rows = [json.dumps({"question": f"gate {gate}", "answer": "1 + 2 = 3\ngo left\n#### 3"}) for gate in range(40)]
-    (folder / "train.jsonl").write_text("\n".join(rows[:32]))
-    (folder / "test.jsonl").write_text("\n".join(rows[32:]))
+    rows = [json.dumps({"question": f"gate {gate}", "answer": "1 + 2 = 3\ngo left\n#### 3"}) for gate in range(24)]
+    (folder / "train.jsonl").write_text("\n".join(rows[:20]))
+    (folder / "test.jsonl").write_text("\n".join(rows[20:]))
     return folder
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers.integrations.sdpa_attention import repeat_kv
 
+from rairl_lightning.models.kernels import packed_attention
 from rairl_lightning.types import TokenBatch
 
 WORTH_SHARING = 0.9  # of the tokens without sharing; above it, one attention for each trace is simpler and faster
@@ -41,6 +43,14 @@ class Block:
     def pack(self, x_RHLD: Tensor) -> Tensor:
         """``[R, heads, L, size]`` to the block's tokens, ``[S, heads, size]``."""
         return _Pack.apply(x_RHLD.transpose(1, 2), self.slots_S)
+
+    @cached_property
+    def padding_RL(self) -> Tensor | None:
+        """``[R, L]`` bool; None where there is no padding."""
+        if len(self.slots_S) == self.places_RL.numel():
+            return None
+        padding = torch.ones(self.places_RL.numel(), dtype=torch.bool, device=self.slots_S.device)
+        return padding.index_fill_(0, self.slots_S, False).view_as(self.places_RL)
 
 
 @dataclass(frozen=True)
@@ -119,6 +129,29 @@ class Packing:
         ).unsqueeze(1)
         return cls(ids_M, positions_M, places_NT, _rows(starts, prompts, device), block, prompt_of_N, mask_N1LK)
 
+    @property
+    def width(self) -> int:
+        """Most keys that a row reads, padding included."""
+        keys = self.prompts.places_RL.shape[1]
+        return keys if self.completions is None else keys + self.completions.places_RL.shape[1]
+
+    @cached_property
+    def parts(self) -> tuple[packed_attention.Part, ...]:
+        """Who reads whom."""
+        prompts, own = self.prompts, self.completions
+        first = packed_attention.Part(prompts.places_RL, prompts.places_RL, _causal_bias(prompts), prompts.padding_RL)
+        if own is None or self.prompt_of_N is None or self.mask_N1LK is None:
+            return (first,)
+        keys_NT = torch.cat([prompts.places_RL[self.prompt_of_N], own.places_RL], dim=1)
+        return first, packed_attention.Part(own.places_RL, keys_NT, _bias(self.mask_N1LK[:, 0]), own.padding_RL)
+
+    @cached_property
+    def order_M(self) -> Tensor:
+        """``[M]`` where each token lies in the blocks, one after the other."""
+        if self.completions is None:
+            return self.prompts.slots_S
+        return torch.cat([self.prompts.slots_S, self.completions.slots_S + self.prompts.places_RL.numel()])
+
     def attend(self, query: Tensor, keys: Tensor, values: Tensor, scale: float | None) -> Tensor:
         """Causal attention of every token over its own trace.
 
@@ -132,6 +165,10 @@ class Packing:
             ``[1, M, heads, size]``.
         """
         packed = query[0], keys[0], values[0]
+        if packed_attention.suits(*packed, width=self.width):
+            q, k, v = (part.transpose(0, 1) for part in packed)
+            factor = query.shape[-1] ** -0.5 if scale is None else scale
+            return packed_attention.attend(q, k, v, self.parts, self.order_M, factor).unsqueeze(0)
         shared = query.shape[1] // keys.shape[1]
         q, k, v = (self.prompts.unpack(part) for part in packed)
         # Nothing real reads the padding, which comes last.
@@ -159,6 +196,16 @@ def _rows(starts: list[int], lengths: list[int], device: torch.device, whole: bo
     slots_S = real_RL.flatten().nonzero().squeeze(1)
     tokens_S = None if whole else places_RL[real_RL].to(device)
     return Block(places_RL.to(device), slots_S.to(device), tokens_S)
+
+
+def _bias(read: Tensor) -> Tensor:
+    """0 where a key is read, -inf elsewhere."""
+    return torch.zeros(read.shape, device=read.device).masked_fill_(~read, -torch.inf)
+
+
+def _causal_bias(block: Block) -> Tensor:
+    length = block.places_RL.shape[1]
+    return _bias(torch.ones(1, length, length, dtype=torch.bool, device=block.places_RL.device).tril_())
 
 
 class _Unpack(torch.autograd.Function):

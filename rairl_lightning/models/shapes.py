@@ -29,7 +29,8 @@ class BackboneShape:
         hidden: width H.
         intermediate: width of the MLP, F.
         layers: decoder blocks.
-        queries: width of all query heads together.
+        heads: query heads.
+        queries: width of all of them together.
         keys: width of all key heads together, that of the values too.
         vocabulary: V.
         normalises_queries: whether queries and keys pass a norm of their own (Qwen3).
@@ -43,6 +44,7 @@ class BackboneShape:
     hidden: int
     intermediate: int
     layers: int
+    heads: int
     queries: int
     keys: int
     vocabulary: int
@@ -162,6 +164,7 @@ def _backbone_shape(spec: BackboneSpec) -> BackboneShape:
         hidden=config.hidden_size,
         intermediate=getattr(config, "intermediate_size", None) or 4 * config.hidden_size,
         layers=config.num_hidden_layers,
+        heads=config.num_attention_heads,
         queries=config.num_attention_heads * head_size,
         keys=keys * head_size,
         vocabulary=config.vocab_size,

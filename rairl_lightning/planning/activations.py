@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rairl_lightning.functional.logprobs import CHUNK, CHUNK_ON_CPU
+from rairl_lightning.models.kernels.packed_attention import MOST_KEYS
 from rairl_lightning.models.shapes import BackboneShape, PlayerShape
 
 LOGIT = 16  # bytes a logit of a chunk: logits, log-probabilities, and two more of their size, in float32
@@ -85,15 +86,23 @@ class Pass:
         """Bytes of one number in a matrix product."""
         return 2 if self.autocast else self.stream
 
+    @property
+    def packed(self) -> bool:
+        """Whether attention keeps probabilities, and keys once for the heads that share them."""
+        return self.on_cpu and self.computed == 4 and self.longest <= MOST_KEYS
+
     def saved_in_layer(self) -> int:
         """Bytes that one layer keeps."""
         shape, adapters = self.player.backbone, self.player.adapter is not None
         saved = COUNTED[adapters, self.stream, self.autocast]
         extra = NORMALISED[adapters, self.stream] if shape.normalises_queries else 0
-        keys = shape.queries if REPEATS_KEYS and shape.keys < shape.queries else shape.keys
+        keys = shape.queries if REPEATS_KEYS and shape.keys < shape.queries and not self.packed else shape.keys
         token = saved.hidden * shape.hidden + saved.intermediate * shape.intermediate + saved.queries * shape.queries
         token += saved.keys * keys + extra * (shape.queries + shape.keys) + saved.rank * self.player.rank
-        token += self.computed * self.longest if MASK else 0
+        if self.packed:
+            token += self.computed * shape.heads * self.longest  # probabilities
+        elif MASK:
+            token += self.computed * self.longest
         return round(token * self.tokens)
 
     def working(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -12,8 +13,8 @@ from typing import Any
 import gates
 import pytest
 import torch
+from alike import EachStep
 from lightning import Callback
-from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
@@ -25,16 +26,6 @@ from rairl_lightning.models import LoRASpec, SharedBase
 from rairl_lightning.module import RAIRL
 
 ROUNDS = 6  # of four in an epoch
-
-
-class EachStep(Checkpoint):
-    """Saves after every training step."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def on_train_batch_end(self, trainer: Any, pl_module: RAIRL, *_: Any) -> None:
-        trainer.save_checkpoint(self.folder / f"{pl_module.clock.batches}.ckpt")
 
 
 def a_module(spec: Any, **settings: Any) -> RAIRL:
@@ -50,22 +41,46 @@ def run(
     return gates.everything(module, trainer), trainer
 
 
-@pytest.mark.parametrize("name", ["full", "shared"])
-def test_resuming_after_any_round_equals_no_stop(base: Path, tmp_path: Path, name: str) -> None:
-    spec = gates.full(base) if name == "full" else gates.shared(base, dropout=0.1)
-    straight, _ = run(a_module(spec), tmp_path, [EachStep(tmp_path)])
-    for stop in (2, 3, 4, 5, 6, 7) if name == "full" else (4, 5):  # 2 ends the warm-up, 4 the first epoch
+@dataclass(frozen=True)
+class Straight:
+    """How a run that was not stopped ended, and a folder with a checkpoint for each of its steps."""
+
+    end: dict[str, Tensor]
+    folder: Path
+
+
+@pytest.fixture(scope="session")
+def straight(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Straight:
+    folder = tmp_path_factory.mktemp("straight")
+    with torch.random.fork_rng(devices=[]):
+        end, _ = run(a_module(gates.full(base)), folder, [EachStep(folder)])
+    return Straight(end, folder)
+
+
+@pytest.mark.parametrize("stop", range(2, 8))  # 2 ends the warm-up, 4 the first epoch
+def test_resuming_after_any_round_equals_no_stop(base: Path, tmp_path: Path, straight: Straight, stop: int) -> None:
+    torch.manual_seed(stop)
+    module = gates.module(gates.full(base), rounds=ROUNDS)
+    resumed, trainer = run(module, tmp_path, ckpt_path=straight.folder / f"{stop}.ckpt")
+    assert gates.largest_difference(straight.end, resumed) == 0
+    assert module.clock.round == trainer.global_step == ROUNDS
+
+
+def test_resuming_with_adapters_and_dropout_equals_no_stop(base: Path, tmp_path: Path) -> None:
+    spec, rounds = gates.shared(base, dropout=0.1), 3
+    straight, _ = run(a_module(spec, rounds=rounds), tmp_path, [EachStep(tmp_path)])
+    for stop in (3, 4):  # the first round, and the end of an epoch
         torch.manual_seed(stop)
-        module = gates.module(spec, rounds=ROUNDS)
+        module = gates.module(spec, rounds=rounds)
         resumed, trainer = run(module, tmp_path, ckpt_path=tmp_path / f"{stop}.ckpt")
         assert gates.largest_difference(straight, resumed) == 0, f"stopped after step {stop}"
-        assert module.clock.round == trainer.global_step == ROUNDS
+        assert module.clock.round == trainer.global_step == rounds
 
 
 @pytest.mark.parametrize("round_", [1, 2])  # the second ends an epoch
-def test_resuming_after_an_interrupt_equals_no_stop(base: Path, tmp_path: Path, round_: int) -> None:
-    straight, _ = run(a_module(gates.full(base)), tmp_path)
-
+def test_resuming_after_an_interrupt_equals_no_stop(
+    base: Path, tmp_path: Path, straight: Straight, round_: int
+) -> None:
     class CtrlC(Callback):
         def on_train_batch_start(self, trainer: Any, pl_module: RAIRL, *_: Any) -> None:
             interrupt._wish = Wish(Wish.STOP * (pl_module.clock.round == round_ - 1))
@@ -75,14 +90,12 @@ def test_resuming_after_an_interrupt_equals_no_stop(base: Path, tmp_path: Path, 
         run(a_module(gates.full(base)), tmp_path, [interrupt, CtrlC()])
     torch.manual_seed(1)
     resumed, _ = run(gates.module(gates.full(base), rounds=ROUNDS), tmp_path, ckpt_path=tmp_path / "interrupted.ckpt")
-    assert gates.largest_difference(straight, resumed) == 0
+    assert gates.largest_difference(straight.end, resumed) == 0
 
 
 @pytest.mark.parametrize("forgotten", ["buffer", "position", "rng", "moments"])
-def test_forgetting_any_part_would_be_noticed(base: Path, tmp_path: Path, forgotten: str) -> None:
-    spec = gates.full(base)
-    straight, _ = run(a_module(spec), tmp_path, [EachStep(tmp_path)])
-    checkpoint = torch.load(tmp_path / "5.ckpt", weights_only=True)
+def test_forgetting_any_part_would_be_noticed(base: Path, tmp_path: Path, straight: Straight, forgotten: str) -> None:
+    checkpoint = torch.load(straight.folder / "5.ckpt", weights_only=True)
     (loader,) = checkpoint["loops"]["fit_loop"]["state_dict"]["combined_loader"]
     match forgotten:
         case "buffer":
@@ -95,8 +108,8 @@ def test_forgetting_any_part_would_be_noticed(base: Path, tmp_path: Path, forgot
             for state in checkpoint["optimizer_states"][1]["state"].values():
                 state["exp_avg"].zero_()
     torch.save(checkpoint, tmp_path / "broken.ckpt")
-    resumed, _ = run(gates.module(spec, rounds=ROUNDS), tmp_path, ckpt_path=tmp_path / "broken.ckpt")
-    weights = [{k: v for k, v in one.items() if k.startswith("discriminator.")} for one in (straight, resumed)]
+    resumed, _ = run(gates.module(gates.full(base), rounds=ROUNDS), tmp_path, ckpt_path=tmp_path / "broken.ckpt")
+    weights = [{k: v for k, v in one.items() if k.startswith("discriminator.")} for one in (straight.end, resumed)]
     assert gates.largest_difference(*weights) > 0
 
 
@@ -131,26 +144,46 @@ class Sends(Callback):
         self.send(self.during == "validation" and pl_module.clock.batches == self.step)
 
 
-@pytest.mark.parametrize("during", ["training", "validation"])
-@pytest.mark.parametrize(("name", "stopped"), [("SIGINT", SystemExit), ("SIGTERM", SIGTERMException)])
-def test_a_signal_at_the_end_of_an_sft_epoch_does_not_lose_the_epoch(
-    base: Path, tmp_path: Path, name: str, stopped: type[BaseException], during: str
-) -> None:
-    def module() -> RAIRL:
-        torch.manual_seed(0)
-        sft = SFTInitialisation(2, patience=2, monitor="log_likelihood")
-        return gates.module(gates.full(base), sft=sft, rounds=1, warmup=Warmup(2))
+def two_sft_epochs(base: Path) -> RAIRL:
+    torch.manual_seed(0)
+    sft = SFTInitialisation(2, patience=2, monitor="log_likelihood")
+    return gates.module(gates.full(base), sft=sft, rounds=1, warmup=Warmup(2))
 
-    straight, _ = run(module(), tmp_path, limit_val_batches=1.0)
-    for epoch in (1, 2):  # of four steps; the second is the last
+
+@pytest.fixture(scope="session")
+def after_two_sft_epochs(base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
+    """The end of a run that was not stopped."""
+    with torch.random.fork_rng(devices=[]):
+        return run(two_sft_epochs(base), tmp_path_factory.mktemp("sft"), limit_val_batches=1.0)[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "stopped", "during", "epochs"),
+    [
+        ("SIGINT", SystemExit, "training", (1, 2)),
+        ("SIGINT", SystemExit, "validation", (2,)),
+        ("SIGTERM", SIGTERMException, "training", (2,)),
+        ("SIGTERM", SIGTERMException, "validation", (1, 2)),
+    ],
+)
+def test_a_signal_at_the_end_of_an_sft_epoch_does_not_lose_the_epoch(
+    base: Path,
+    tmp_path: Path,
+    after_two_sft_epochs: dict[str, Tensor],
+    name: str,
+    stopped: type[BaseException],
+    during: str,
+    epochs: tuple[int, ...],
+) -> None:
+    for epoch in epochs:  # of four steps; the second is the last
         sender = Sends(name, 4 * epoch, during)
         with pytest.raises(stopped):
-            run(module(), tmp_path, [InterruptCheckpoint(), sender], limit_val_batches=1.0)
+            run(two_sft_epochs(base), tmp_path, [InterruptCheckpoint(), sender], limit_val_batches=1.0)
         path = tmp_path / "interrupted.ckpt"
         clock = torch.load(path, weights_only=True)["rairl"]["clock"]
         assert (clock["batches"], clock["sft_epoch"]) == (4 * epoch + 1, epoch)
-        resumed, _ = run(module(), tmp_path, ckpt_path=path, limit_val_batches=1.0)
-        assert gates.largest_difference(straight, resumed) == 0, f"stopped at the end of epoch {epoch}"
+        resumed, _ = run(two_sft_epochs(base), tmp_path, ckpt_path=path, limit_val_batches=1.0)
+        assert gates.largest_difference(after_two_sft_epochs, resumed) == 0, f"stopped at the end of epoch {epoch}"
         path.unlink()
 
 
@@ -224,11 +257,18 @@ def test_a_checkpoint_holds_nothing_of_the_base(base: Path, tmp_path: Path, quan
     assert checkpoint["DemonstrationDataModule"]["buffer"]["rounds"]
 
 
-def broken(path: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
+@pytest.fixture(scope="session")
+def whole(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint with nothing wrong."""
+    with torch.random.fork_rng(devices=[]):
+        return saved(gates.shared(base), tmp_path_factory.mktemp("whole"))[1]
+
+
+def broken(path: Path, change: Callable[[dict[str, Any]], Any], folder: Path) -> Path:
     checkpoint = torch.load(path, weights_only=True)
     change(checkpoint)
-    torch.save(checkpoint, path)
-    return path
+    torch.save(checkpoint, folder / "broken.ckpt")
+    return folder / "broken.ckpt"
 
 
 @pytest.mark.parametrize(
@@ -242,33 +282,29 @@ def broken(path: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
         (lambda c: c["DemonstrationDataModule"].update(buffer={"rounds": [{}]}), "replay buffer"),
     ],
 )
-def test_what_does_not_fit_is_refused(base: Path, tmp_path: Path, change: Any, message: str) -> None:
-    _, path = saved(gates.shared(base), tmp_path)
+def test_what_does_not_fit_is_refused(base: Path, tmp_path: Path, whole: Path, change: Any, message: str) -> None:
     with pytest.raises(CheckpointError, match=message):
-        run(a_module(gates.shared(base)), tmp_path, ckpt_path=broken(path, change))
+        run(a_module(gates.shared(base)), tmp_path, ckpt_path=broken(whole, change, tmp_path))
 
 
-def test_the_same_architecture_with_other_weights_is_another_base(base: Path, tmp_path: Path) -> None:
-    spec = gates.shared(base)
-    _, path = saved(spec, tmp_path)
+def test_the_same_architecture_with_other_weights_is_another_base(tmp_path: Path, whole: Path) -> None:
     other = gates.build_base(tmp_path / "other", steps=1, seed=1)
     with pytest.raises(CheckpointError, match="another base model"):
-        run(a_module(gates.shared(other)), tmp_path, ckpt_path=path)
+        run(a_module(gates.shared(other)), tmp_path, ckpt_path=whole)
 
 
-def test_an_adapter_of_another_rank_is_refused(base: Path, tmp_path: Path) -> None:
+def test_an_adapter_of_another_rank_is_refused(base: Path, tmp_path: Path, whole: Path) -> None:
     spec = gates.shared(base)
-    _, path = saved(spec, tmp_path)
     wider = SharedBase(spec.backbone, LoRASpec(8, 8), spec.discriminator_lora, spec.head)
     with pytest.raises(CheckpointError, match="of another shape"):
-        run(a_module(wider), tmp_path, ckpt_path=path)
+        run(a_module(wider), tmp_path, ckpt_path=whole)
 
 
-def test_a_checkpoint_runs_no_code(base: Path, tmp_path: Path) -> None:
-    _, path = saved(gates.full(base), tmp_path)
-    broken(path, lambda checkpoint: checkpoint.update(extra=Path("a class that is not a plain value")))
+def test_a_checkpoint_runs_no_code(base: Path, tmp_path: Path, whole: Path) -> None:
+    extra = Path("a class that is not a plain value")
+    path = broken(whole, lambda checkpoint: checkpoint.update(extra=extra), tmp_path)
     with pytest.raises(UnpicklingError, match="weights_only"):
-        run(a_module(gates.full(base)), tmp_path, ckpt_path=path)
+        run(a_module(gates.shared(base)), tmp_path, ckpt_path=path)
 
 
 def test_testing_reads_the_checkpoint(base: Path, tmp_path: Path) -> None:

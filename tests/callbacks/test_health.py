@@ -3,118 +3,26 @@
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import gates
 import jsonargparse
 import pytest
 import torch
-from lightning import Callback
-from lightning.pytorch.callbacks import Checkpoint
-from torch import Tensor
+from collapsing import FACTOR, RATE, At, expected_collapse, run, scripted
 
 from rairl_lightning.algorithms.phases import Phase, SFTInitialisation, Warmup
 from rairl_lightning.callbacks import (
     AdapterCheckpoint,
-    DiscriminatorProbe,
     Health,
     InterruptCheckpoint,
-    Reranking,
     RolloutRecorder,
-    TraceLogger,
 )
-from rairl_lightning.callbacks.health import FormatRate, HeldoutAuroc, History, Level, Outcome, Sign
-from rairl_lightning.callbacks.periodic import log_once
-from rairl_lightning.components.rewards import ClippedLogit
+from rairl_lightning.callbacks.health import FormatRate, Outcome
 from rairl_lightning.components.schedules import Constant, CosineWithWarmup
-from rairl_lightning.errors import CheckpointError, ConfigError, TrainingError
+from rairl_lightning.errors import ConfigError
 from rairl_lightning.module import RAIRL
-
-RATE, FACTOR = 1e-3, 0.3
-expected_collapse = pytest.mark.filterwarnings("ignore:Health, ")
-
-
-@dataclass(frozen=True)
-class At(Sign):
-    """Looks as it is told to at the end of given rounds."""
-
-    rounds: tuple[int, ...] = ()
-    warns: tuple[int, ...] = ()
-    metric: str = "round"
-    warning: float = 0.0
-    collapse: float = 0.0
-    patience: int = 1
-
-    def level(self, value: float, history: History) -> Level:
-        return Level.COLLAPSE if value in self.rounds else Level.WARNING if value in self.warns else Level.HEALTHY
-
-    def beyond(self, limit: float, value: float, history: History) -> bool:
-        raise NotImplementedError
-
-    def expected(self, history: History) -> str:
-        return "another round"
-
-
-def state_of(module: RAIRL, trainer: Any) -> dict[str, Tensor]:
-    """Weights, moments of both players, and the replay buffer; copies."""
-    out = gates.weights(module)
-    for name in ("policy", "discriminator"):
-        for index, state in module.players[name].optimizer.state_dict()["state"].items():
-            out |= {f"{name}.{index}.{key}": torch.as_tensor(value).clone() for key, value in state.items()}
-    for number, kept in enumerate(trainer.datamodule.buffer.state_dict()["rounds"]):
-        out |= {f"buffer.{number}.{key}": value.float() for key, value in kept.items()}
-    return out
-
-
-class AfterHealth(Checkpoint):
-    """Notes the state that a checkpoint of each round would hold, and may save it."""
-
-    def __init__(self, folder: Path | None = None) -> None:
-        self.folder = folder
-        self.states: dict[int, dict[str, Tensor]] = {}
-
-    def on_train_batch_end(self, trainer: Any, pl_module: RAIRL, *_: Any) -> None:
-        self.states[pl_module.clock.round] = state_of(pl_module, trainer)
-        if self.folder is not None:
-            trainer.save_checkpoint(self.folder / f"{pl_module.clock.round}.ckpt")
-
-
-@dataclass
-class Run:
-    module: RAIRL
-    trainer: Any
-    health: Health
-    states: dict[int, dict[str, Tensor]] = field(default_factory=dict)
-
-
-def run(
-    base: Path,
-    folder: Path,
-    health: Health,
-    rounds: int = 10,
-    saved: bool = False,
-    ckpt_path: Path | None = None,
-    more: Sequence[Any] = (),
-    pair: Any = gates.full,
-    **settings: Any,
-) -> Run:
-    torch.manual_seed(0)
-    after = AfterHealth(folder if saved else None)
-    module = gates.module(pair(base), **{"rounds": rounds, "policy_optimizer": gates.optimizer(RATE), **settings})
-    trainer = gates.trainer(folder, [health, after, *more])
-    trainer.fit(module, datamodule=gates.data(replay_rounds=50), ckpt_path=ckpt_path)
-    return Run(module, trainer, health, after.states)
-
-
-def scripted(*rounds: int, warns: tuple[int, ...] = (), **settings: Any) -> Health:
-    """A snapshot is due every third round and healthy two rounds later."""
-    defaults = {"every_n_rounds": 3, "confirm": 2, "policy_rate_factor": FACTOR}
-    return Health([At(rounds, warns)], **{**defaults, **settings})
-
 
 # --- Restoring ----------------------------------------------------------------------------------------------------
 
@@ -267,137 +175,6 @@ def test_a_warning_comes_before(base: Path, tmp_path: Path) -> None:
     assert len([one for one in seen if "Health" in str(one.message)]) == 1, "once an episode"
     assert done.trainer.logger.having("health/level") == [0, 0, 1, 1, 0]
     assert done.trainer.logger.having("health/signs") == [0, 0, 1, 1, 0]
-
-
-# --- Updates that are not finite ----------------------------------------------------------------------------------
-
-ROUND = itertools.count()
-
-
-@dataclass(frozen=True)
-class Poison(ClippedLogit):
-    """Not a number in its fifth round."""
-
-    def __call__(self, *args: Any) -> Tensor:
-        rewards = super().__call__(*args)
-        return rewards * float("nan") if next(ROUND) == 4 else rewards
-
-
-@expected_collapse
-def test_an_update_that_is_not_finite_is_mended(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(globals(), "ROUND", itertools.count())
-    done = run(base, tmp_path, Health(every_n_rounds=2, confirm=1), rounds=8, reward=Poison())
-    assert [collapse.round for collapse in done.health.collapses] == [5]
-    assert "SkippedUpdates" in done.health.collapses[0].signs and done.health.collapses[0].restored == 2
-    assert done.module.clock.round == 8 and all(t.isfinite().all() for t in done.states[8].values())
-
-
-class PoisonedHead(Callback):
-    """The discriminator's head is no number from the start of the fifth round on."""
-
-    def on_train_batch_start(self, trainer: Any, pl_module: RAIRL, *_: Any) -> None:
-        if pl_module.clock.round == 4 and pl_module.clock.phase is Phase.ADVERSARIAL:
-            with torch.no_grad():
-                for parameter in pl_module.models.discriminator.head.parameters():
-                    parameter.fill_(float("nan"))
-
-
-@expected_collapse
-def test_a_discriminator_that_scores_no_numbers_is_mended(base: Path, tmp_path: Path) -> None:
-    health = Health(every_n_rounds=2, confirm=1)
-    evaluated = [DiscriminatorProbe(1, questions=4, samples=4), Reranking(5, 3, 4), TraceLogger(5, 3)]
-    done = run(base, tmp_path, health, rounds=8, more=[PoisonedHead(), *evaluated], warmup=Warmup(0))
-    assert [(collapse.round, collapse.restored) for collapse in health.collapses] == [(5, 2)]
-    assert "SkippedUpdates" in health.collapses[0].signs and "HeldoutAuroc" not in health.collapses[0].signs
-    assert done.module.clock.round == 8 and all(t.isfinite().all() for t in done.states[8].values())
-    notes = done.trainer.logger
-    assert len(notes.having("discriminator/heldout_auroc")) == 7, "one is not to be had"
-    assert all(math.isfinite(area) for area in notes.having("discriminator/heldout_auroc"))
-    assert done.module.clock.heldout_auroc == notes.having("discriminator/heldout_auroc")[-1]
-
-
-@pytest.mark.filterwarnings("ignore:.*was skipped")
-def test_without_it_such_a_discriminator_stops_the_run(base: Path, tmp_path: Path) -> None:
-    module = gates.module(gates.full(base), rounds=8, warmup=Warmup(0))
-    with pytest.raises(TrainingError, match="discriminator are not finite; the last 4 were not made"):
-        gates.trainer(tmp_path, [PoisonedHead()]).fit(module, datamodule=gates.data())
-    assert module.skipped_updates >= 4
-
-
-def test_without_it_one_such_update_is_named_and_the_run_goes_on(
-    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(globals(), "ROUND", itertools.count())
-    module = gates.module(gates.full(base), rounds=6, reward=Poison())
-    told = r"adversarial, step 7: an update of the policy was skipped \(not tried\); the reward is not finite in "
-    with pytest.warns(UserWarning, match=told + '8 of 8 traces: trace 0, nan at its token 0: "<think>'):
-        gates.trainer(tmp_path).fit(module, datamodule=gates.data())
-    assert (module.clock.round, module.clock.policy_updates, module.skipped_updates) == (6, 5, 1)
-    assert all(tensor.isfinite().all() for tensor in gates.weights(module).values())
-
-
-# --- Resuming -----------------------------------------------------------------------------------------------------
-
-
-@expected_collapse
-def test_resuming_after_any_round_equals_no_stop(base: Path, tmp_path: Path) -> None:
-    def health(**settings: Any) -> Health:
-        return scripted(6, 9, warns=(8,), **settings)
-
-    straight = run(base, tmp_path, health(), saved=True)
-    for stop in (2, 4, 5, 6, 8):  # nothing yet; a candidate; confirmed; restored; suspicious
-        resumed = run(base, tmp_path, health(), ckpt_path=tmp_path / f"{stop}.ckpt")
-        assert gates.largest_difference(straight.states[10], resumed.states[10]) == 0, f"stopped after round {stop}"
-        assert resumed.health.verdict == straight.health.verdict
-        assert [watch.state_dict() for watch in resumed.health.watches] == [
-            watch.state_dict() for watch in straight.health.watches
-        ]
-    checkpoint = torch.load(tmp_path / "5.ckpt", weights_only=True)
-    checkpoint["callbacks"]["Health"]["snapshots"] = {}
-    torch.save(checkpoint, tmp_path / "5.ckpt")
-    without = run(base, tmp_path, health(), ckpt_path=tmp_path / "5.ckpt")
-    names = gates.weights(straight.module)
-    ends = [{name: one.states[10][name] for name in names} for one in (straight, without)]
-    assert gates.largest_difference(*ends) > 0, "control: they are needed"
-
-
-@expected_collapse
-def test_smaller_checkpoints_resume_from_what_they_hold(base: Path, tmp_path: Path) -> None:
-    run(base, tmp_path, scripted(save_snapshots=False), saved=True)
-    checkpoint = torch.load(tmp_path / "5.ckpt", weights_only=True)
-    assert checkpoint["callbacks"]["Health"]["snapshots"] == {}
-    resumed = run(base, tmp_path, scripted(6, save_snapshots=False), ckpt_path=tmp_path / "5.ckpt")
-    assert resumed.health.collapses[0].restored == 5
-
-
-def test_other_signs_do_not_fit_the_checkpoint(base: Path, tmp_path: Path) -> None:
-    run(base, tmp_path, scripted(), rounds=1, saved=True)
-    with pytest.raises(CheckpointError, match="watched other signs"):
-        run(base, tmp_path, Health([FormatRate()]), ckpt_path=tmp_path / "1.ckpt")
-
-
-@expected_collapse
-def test_what_was_measured_of_the_discarded_discriminator_is_read_once(base: Path, tmp_path: Path) -> None:
-    """A held figure stays logged after the restoration, and is gone after a resumption: neither is a new reading."""
-
-    class Measured(RolloutRecorder):
-        areas: ClassVar = {1: 0.8, 5: 0.2, 9: 0.3}
-
-        def on_train_batch_end(self, trainer: Any, pl_module: RAIRL, *_: Any) -> None:
-            if pl_module.clock.round in self.areas:
-                log_once(trainer, pl_module, {"discriminator/heldout_auroc": self.areas[pl_module.clock.round]})
-
-    def go(ckpt_path: Path | None = None) -> Run:
-        health = Health([HeldoutAuroc(patience=1)], every_n_rounds=3, confirm=2, max_restorations=1)
-        return run(base, tmp_path, health, saved=ckpt_path is None, ckpt_path=ckpt_path, more=[Measured()])
-
-    straight = go()
-    assert [collapse.round for collapse in straight.health.collapses] == [5, 9], "once a measurement"
-    for stop in (5, 6):  # with the collapse, and after it
-        resumed = go(tmp_path / f"{stop}.ckpt")
-        assert resumed.health.verdict == straight.health.verdict
-        assert resumed.health.watches[0].state_dict() == straight.health.watches[0].state_dict()
-        assert gates.largest_difference(straight.states[9], resumed.states[9]) == 0, f"stopped after round {stop}"
 
 
 # --- Place and settings -------------------------------------------------------------------------------------------

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import random
 from functools import partial
 
 import pytest
 import torch
 from architectures import gemma, llama, mistral, qwen2, qwen3
+from packed_batches import BATCHES, batch_of
 
 from rairl_lightning.models.budget import micro_batches
 from rairl_lightning.models.loading import checkpoint_activations
 from rairl_lightning.models.packed_reading import pack_if_possible, packs
 from rairl_lightning.models.packing import Packing
 from rairl_lightning.models.policy import hidden_states
-from rairl_lightning.types import TokenBatch, TraceIds
+from rairl_lightning.types import TokenBatch
 
 MODELS = {"llama": llama, "qwen2": qwen2, "qwen3": qwen3, "mistral": mistral, "gemma": gemma}
-# (prompt, completion) lengths; equal letters are equal prompts.
-BATCHES = {
-    "groups": [("a", 9, 5), ("a", 9, 1), ("b", 3, 7), ("a", 9, 4), ("b", 3, 2)],
-    "all apart": [("a", 9, 5), ("b", 3, 7), ("c", 6, 6)],
-    "one": [("a", 4, 3)],
-    "empty completions": [("a", 9, 0), ("a", 9, 0), ("a", 9, 3), ("b", 2, 0)],
-    "alike": [("a", 9, 5)] * 4,
-}
 
 
 def model_of(name: str):
@@ -37,17 +29,6 @@ def model_of(name: str):
     pack_if_possible(model)
     assert packs(model.get_decoder())
     return model
-
-
-def batch_of(name: str, side: str) -> TokenBatch:
-    draw = random.Random(7)
-    prompts: dict[str, list[int]] = {}
-    traces = []
-    for letter, prompt, completion in BATCHES[name]:
-        ids = prompts.setdefault(letter, [draw.randrange(1, 61) for _ in range(prompt)])
-        own = [draw.randrange(1, 61) for _ in range(completion)]
-        traces.append(TraceIds(ids, own, [False] * completion, [(0, 0)] * completion))
-    return TokenBatch.from_traces(traces, 0, side=side)
 
 
 def padded(model, tokens: TokenBatch) -> torch.Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rairl_lightning.models.kernels.attention import attention_with_weight, joined
+from rairl_lightning.models.kernels.threads import few_threads
 
 BLOCK = 64
 
@@ -53,13 +53,13 @@ class PrefixCache:
         self.own: tuple[Tensor, Tensor] | None = None
 
     def append(self, keys_NKD: Tensor, values_NKD: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        """Write the tokens of this step and return all own keys and values, ``[N, kv heads, step + 1, size]``."""
+        """Write the tokens of this step and return all own keys and values, ``[N · kv heads, step + 1, size]``."""
         if self.own is None or self.own[0].shape[2] == step:
             self.own = tuple(self._grown(which, new) for which, new in enumerate((keys_NKD, values_NKD)))  # type: ignore[assignment]
         assert self.own is not None
         for room, new in zip(self.own, (keys_NKD, values_NKD), strict=True):
-            room[:, :, step] = new
-        return self.own[0][:, :, : step + 1], self.own[1][:, :, : step + 1]
+            room.select(2, step).copy_(new)
+        return self.own[0].flatten(0, 1).narrow(1, 0, step + 1), self.own[1].flatten(0, 1).narrow(1, 0, step + 1)
 
     def _grown(self, which: int, new_NKD: Tensor) -> Tensor:
         rows, heads, size = new_NKD.shape
@@ -87,17 +87,26 @@ class PrefixCache:
         Returns:
             ``[N, heads · size]``.
         """
-        own_keys, own_values = self.append(keys_NKD, values_NKD, context.step)
-        count, heads, size = query_NHD.shape
-        groups = own_keys.shape[1]
-        query_NKRD = query_NHD.view(count, groups, heads // groups, size)
-        own = attention_with_weight(query_NKRD, own_keys, own_values, None, context.scale)
-        # [P, kv heads, S·R, D]: all rows of a prompt read its keys together.
+        with few_threads(2 * query_NHD.numel() * (context.step + self.keys.shape[2])):
+            return self._attend(query_NHD, *self.append(keys_NKD, values_NKD, context.step), context)
+
+    def _attend(self, query_NHD: Tensor, own_keys: Tensor, own_values: Tensor, context: Context) -> Tensor:
+        prompts, groups, width, size = self.keys.shape
+        query_NKRD = (query_NHD * context.scale).unflatten(1, (groups, -1))
+        # [P, kv heads, S · R, D]: all rows of a prompt read its keys together.
         together = context.rows.gathered(query_NKRD).transpose(1, 2)
-        prompt = attention_with_weight(together.flatten(2, 3), self.keys, self.values, context.bias_P11T, context.scale)
-        shape = (*together.shape[:4], -1)
-        rows = (context.rows.scattered(part.view(shape).transpose(1, 2)) for part in prompt)
-        return joined((next(rows), next(rows)), own).reshape(count, heads * size)
+        shape = together.shape[:4]
+        scores = torch.bmm(together.reshape(prompts * groups, -1, size), self.keys.flatten(0, 1).transpose(1, 2))
+        if context.bias_P11T is not None:
+            scores.view(prompts, groups, -1, width).add_(context.bias_P11T)
+        own = torch.bmm(query_NKRD.flatten(0, 1), own_keys.transpose(1, 2)).unflatten(0, (-1, groups))
+        own = context.rows.gathered(own).transpose(1, 2)
+        weights = torch.cat([scores.view(*shape, width), own], dim=-1).softmax(dim=-1, dtype=torch.float32)
+        of_prompt, of_own = weights.to(query_NHD.dtype).split([width, context.step + 1], dim=-1)
+        found = torch.bmm(of_prompt.flatten(0, 1).flatten(1, 2), self.values.flatten(0, 1)).view(*shape, size)
+        of_own = context.rows.scattered(of_own.transpose(1, 2)).flatten(0, 1)
+        found = context.rows.scattered(found.transpose(1, 2)).flatten(0, 1)
+        return torch.baddbmm(found, of_own, own_values).view(len(query_NHD), -1)
 
 
 class Context:

@@ -51,7 +51,7 @@ class _GatedDown(torch.autograd.Function):
             to_gate, to_up = to_product * up * slope, to_product * activated
             to_a, to_b = to_inner.t() @ product, ctx.scale * (gradient.t() @ (product @ lora_a.t()))
         else:
-            to_a, to_b = to_inner.t() @ product, (gradient.t() @ inner).mul_(ctx.scale)
+            to_a, to_b = (product.t() @ to_inner).t(), (gradient.t() @ inner).mul_(ctx.scale)
             to_product.addmm_(to_inner, lora_a)
             to_gate = torch.ops.aten.silu_backward(torch.mul(to_product, up, out=product), gate)
             to_up = activated.mul_(to_product)

@@ -41,7 +41,8 @@ class _LinearWithAdapter(torch.autograd.Function):
             to_x = gradient @ weight
             # In place unless a second derivative is wanted.
             to_x = to_x + scale * (to_inner @ down) if again else to_x.addmm_(to_inner, down, alpha=scale)
-        return to_x, None, None, scale * (to_inner.t() @ x), scale * (gradient.t() @ inner), None
+        # The transpose of ∂A is the faster product of the two.
+        return to_x, None, None, scale * (x.t() @ to_inner).t(), scale * (gradient.t() @ inner), None
 
 
 class FusedLoRALinear(PeftLinear):

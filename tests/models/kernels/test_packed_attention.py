@@ -1,0 +1,81 @@
+"""Attention of a packed row against scaled dot products of each trace alone; first and second derivatives."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from packed_batches import BATCHES, batch_of
+
+from rairl_lightning.models.kernels import packed_attention
+from rairl_lightning.models.packing import Packing
+
+HEADS, GROUPS, SIZE, SCALE = 6, 2, 4, 0.3
+
+
+def inputs_of(packing: Packing, seed: int = 0) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    sizes = (HEADS, GROUPS, GROUPS)
+    return [torch.randn(len(packing.ids_M), heads, SIZE, generator=generator).requires_grad_() for heads in sizes]
+
+
+def alone(packing: Packing, places_T: torch.Tensor, query, keys, values) -> torch.Tensor:
+    q, k, v = (part[places_T].transpose(0, 1) for part in (query, keys, values))
+    k, v = (part.repeat_interleave(HEADS // GROUPS, dim=0) for part in (k, v))
+    return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=SCALE).transpose(0, 1)
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("batch", BATCHES)
+def test_each_trace_reads_itself_alone(batch: str, side: str) -> None:
+    tokens = batch_of(batch, side)
+    packing = Packing.of(tokens)
+    inputs = inputs_of(packing)
+    ours = packed_attention.attend(*inputs, packing.parts, packing.order_M, SCALE)
+    weights = torch.randn(ours.shape, generator=torch.Generator().manual_seed(1))
+    expected = torch.zeros_like(ours)
+    seen = torch.zeros(len(ours), dtype=torch.bool)
+    for places_T, real_T in zip(packing.places_NT, tokens.attention_mask, strict=True):
+        own = places_T[real_T]
+        new = ~seen[own]  # a prompt counts once
+        expected = expected.index_add(0, own[new], alone(packing, own, *inputs)[new])
+        seen[own] = True
+    assert bool(seen.all())
+    torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-5)
+    found, wanted = (torch.autograd.grad((weights * out).sum(), inputs) for out in (ours, expected))
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+    with pytest.raises(AssertionError):  # the tolerance tells another scale
+        other = packed_attention.attend(*inputs, packing.parts, packing.order_M, 1.02 * SCALE)
+        torch.testing.assert_close(other, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_second_derivative_is_the_derivative_of_the_first() -> None:
+    packing = Packing.of(batch_of("groups", "right"))
+    inputs = [one.detach().double().requires_grad_() for one in inputs_of(packing)]
+    parts = tuple(
+        packed_attention.Part(part.queries_RL, part.keys_RT, part.bias_RLT.double(), part.padding_RL)
+        for part in packing.parts
+    )
+    assert torch.autograd.gradgradcheck(
+        lambda *given: packed_attention.attend(*given, parts, packing.order_M, SCALE), inputs, fast_mode=True
+    )
+
+
+def test_long_rows_other_types_and_autocast_are_left_to_torch() -> None:
+    number = torch.zeros(1)
+    assert packed_attention.suits(number, width=packed_attention.MOST_KEYS)
+    assert not packed_attention.suits(number, width=packed_attention.MOST_KEYS + 1)
+    assert not packed_attention.suits(number.bfloat16(), width=8)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not packed_attention.suits(number, width=8)
+
+
+def test_long_rows_give_what_short_ones_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The way for long rows is another: both must agree on the same rows."""
+    packing = Packing.of(batch_of("groups", "left"))
+    inputs = [one.transpose(0, 1)[None] for one in inputs_of(packing)]
+    short = packing.attend(*inputs, SCALE)
+    monkeypatch.setattr(packed_attention, "MOST_KEYS", packing.width - 1)
+    assert not packed_attention.suits(*inputs, width=packing.width)
+    torch.testing.assert_close(packing.attend(*inputs, SCALE), short, atol=1e-5, rtol=1e-5)
