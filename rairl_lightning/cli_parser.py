@@ -2,7 +2,7 @@
 
 import re
 from argparse import ArgumentError
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
@@ -17,8 +17,10 @@ from rairl_lightning.algorithms.base import PairModule
 from rairl_lightning.callbacks.checkpoint_files import chosen
 from rairl_lightning.callbacks.interrupt import InterruptCheckpoint
 from rairl_lightning.callbacks.own_folder import RunLock, put_aside
+from rairl_lightning.cli_checks import check_trainer, refuse_null
 from rairl_lightning.cli_errors import explained, innermost, not_utf8
 from rairl_lightning.cli_imports import announce
+from rairl_lightning.cli_names import argument_names, loaded, public_classes, taken_by
 from rairl_lightning.errors import ConfigError, RAIRLError, TrainingError
 
 # Importing a room makes the names of its classes known, so that YAML may say `RAIRL` for its full path.
@@ -33,63 +35,10 @@ DESCRIPTIONS = {
 
 TERMINATED = 128 + 15
 
-_SCALER = "its loss scale would clip scaled gradients, and one scale cannot serve two optimisers"
-_NO_MASTER = "the trained weights themselves would be rounded, with no float32 copy"
-_REFUSED_PRECISION = {"16-mixed": _SCALER, "16": _SCALER, "16-true": _NO_MASTER, "bf16-true": _NO_MASTER}
-_REFUSED_STRATEGIES = {
-    "fsdp": "FSDP1 flattens 4-bit and float weights into one, and cannot clip by norm",
-    "deepspeed": "its engine steps one optimiser of one model, and there are two players",
-    "modelparallel": "by itself it does not know which shards two players share; fsdp2 is it, with that knowledge",
-}
 _LOST = re.compile(
     r"Connection (?:closed|reset) by peer|Broken pipe|ncclRemoteError|Application timeout caused pair closure"
     r"|Timed out waiting \d+ms for (?:send|recv)"
 )
-_OURS = {
-    "accumulate_grad_batches": (1, "model.init_args.max_tokens_per_microbatch"),
-    "gradient_clip_val": (None, "model.init_args.gradient_clip"),
-    "gradient_clip_algorithm": (None, "model.init_args.gradient_clip"),
-}
-
-
-def check_trainer(trainer: Mapping[str, Any], *, manual: bool) -> None:
-    """Refuse what cannot work, before anything large is loaded.
-
-    Args:
-        trainer: the Trainer's arguments as configured.
-        manual: whether the model optimises manually, as ours do.
-
-    Raises:
-        ConfigError: for fp16 and pure 16-bit precision, for strategies that cannot work, and under manual optimisation
-            for the Trainer's own accumulation and clipping.
-    """
-    precision = str(trainer.get("precision"))
-    if precision in _REFUSED_PRECISION:
-        raise ConfigError(
-            f"trainer.precision {precision} is refused: {_REFUSED_PRECISION[precision]}.",
-            expected="32-true or bf16-mixed",
-            got=precision,
-            remedy="use --trainer.precision bf16-mixed; a 4-bit base is set in the model, not here",
-        )
-    strategy = trainer.get("strategy")
-    name = strategy if isinstance(strategy, str) else (strategy or {}).get("class_path", "")
-    kind = name.split(".")[-1].lower()
-    for prefix, reason in _REFUSED_STRATEGIES.items():
-        if kind.startswith(prefix) and kind != "fsdp2":
-            raise ConfigError(
-                f"trainer.strategy {name} is refused: {reason}.",
-                expected="auto on one device, ddp or fsdp2 on several",
-                got=name,
-                remedy="use --trainer.strategy ddp; a 4-bit base needs a quarter of the memory; or fsdp2",
-            )
-    for key, (neutral, ours) in _OURS.items():
-        if manual and trainer.get(key) not in (neutral, None):
-            raise ConfigError(
-                f"trainer.{key} does nothing here: the algorithm steps its optimisers itself.",
-                expected=f"trainer.{key} left alone",
-                got=trainer.get(key),
-                remedy=f"set {ours}",
-            )
 
 
 class RAIRLCLI(LightningCLI):
@@ -133,6 +82,8 @@ class RAIRLCLI(LightningCLI):
             self.config = parser.parse_args(args)
         except ArgumentError as error:
             accepted = {action.dest for one in self._subcommand_parsers.values() for action in one._actions}
+            algorithms = taken_by(PairModule, public_classes()).values()
+            accepted |= {f"model.{name}" for path in algorithms for name in argument_names(loaded(path) or object)}
             raise explained(str(error), accepted) from error
         except UnicodeDecodeError as error:
             raise not_utf8(error) from error
@@ -150,6 +101,7 @@ class RAIRLCLI(LightningCLI):
             RAIRLError: what a constructor of ours found, which jsonargparse buries in a ValueError of its own.
             ConfigError: for any other value that a constructor refuses.
         """
+        refuse_null(self._get(self.config, "model").as_dict())
         try:
             super().instantiate_classes()
             if isinstance(self.model, PairModule):
