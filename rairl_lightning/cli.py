@@ -30,11 +30,12 @@ Commands
   validate   pass@1 of a checkpoint on the test questions
   test       the same, and what the reward is worth there: reranking, localisation
   predict    the policy's answers to the test questions
-{_USES}
+{_USES}  completion a shell script that completes all this: rairl completion bash (or zsh)
+
 Change anything
   --config a.yaml --config b.yaml                 files are merged, the later wins
   --model.reward ClippedLogit                     swap a part by its class
-  --print_config                                  show the whole configuration and stop
+  --print_config                                  what differs from the defaults, explained; =full shows all
   --ckpt_path last                                continue a run (or a file's path); what you configure stays
 
 Ctrl-C ends a run after the round under way and saves it; twice, at once.
@@ -120,6 +121,11 @@ def _launch(arguments: Sequence[str]) -> None:
         from rairl_lightning.cli_plan import launch as launch_plan
 
         launch_plan(arguments[1:])
+        return
+    if arguments[0] == "completion":
+        from rairl_lightning.cli_completion import launch as launch_completion
+
+        launch_completion(arguments[1:])
         return
     if arguments[0] in COMMANDS:
         from rairl_lightning.cli_commands import launch as launch_command

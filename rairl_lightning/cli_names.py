@@ -66,6 +66,12 @@ def argument_hints(owner: type) -> dict[str, Any]:
     return found
 
 
+def argument_defaults(owner: type) -> dict[str, Any]:
+    """Defaults of the arguments that a class names itself."""
+    parameters = inspect.signature(owner).parameters.values()
+    return {one.name: one.default for one in parameters if one.default is not one.empty}
+
+
 def loaded(class_path: str) -> type | None:
     """The class of that path, if its module is loaded."""
     module, _, name = class_path.rpartition(".")
@@ -93,11 +99,12 @@ def public_classes(packages: Iterable[str] = (), *, trainer: bool = False) -> di
 def taken_by(hint: Any, classes: Mapping[str, type]) -> dict[str, str]:
     """Which classes an argument of type ``hint`` takes: path by short name.
 
-    >>> taken_by(int | None, {"builtins.bool": bool, "builtins.str": str})
-    {'bool': 'builtins.bool'}
+    >>> from collections import Counter, OrderedDict
+    >>> taken_by(OrderedDict | int | None, {"collections.Counter": Counter, "a.Own": type("Own", (OrderedDict,), {})})
+    {'Own': 'a.Own'}
     """
     parts = (hint, *typing.get_args(hint), *(inner for one in typing.get_args(hint) for inner in typing.get_args(one)))
-    bases = tuple(one for one in parts if isinstance(one, type) and one not in (object, type(None)))
+    bases = tuple(one for one in parts if isinstance(one, type) and one.__module__ != "builtins")
     return {
         path.rpartition(".")[2]: path
         for path, value in sorted(classes.items())

@@ -3,8 +3,9 @@
 import re
 from argparse import ArgumentError
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, redirect_stdout
 from importlib import import_module
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,15 @@ from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from rairl_lightning.algorithms.base import PairModule
+from rairl_lightning.algorithms.rounds import RoundsModule
 from rairl_lightning.callbacks.checkpoint_files import chosen
 from rairl_lightning.callbacks.interrupt import InterruptCheckpoint
 from rairl_lightning.callbacks.own_folder import RunLock, put_aside
 from rairl_lightning.cli_checks import check_trainer, refuse_null
 from rairl_lightning.cli_errors import explained, innermost, not_utf8
 from rairl_lightning.cli_imports import announce
-from rairl_lightning.cli_names import argument_names, loaded, public_classes, taken_by
+from rairl_lightning.cli_names import argument_names, public_classes
+from rairl_lightning.cli_print import commented, in_parsers_words
 from rairl_lightning.errors import ConfigError, RAIRLError, TrainingError
 
 # Importing a room makes the names of its classes known, so that YAML may say `RAIRL` for its full path.
@@ -39,6 +42,12 @@ _LOST = re.compile(
     r"Connection (?:closed|reset) by peer|Broken pipe|ncclRemoteError|Application timeout caused pair closure"
     r"|Timed out waiting \d+ms for (?:send|recv)"
 )
+
+
+def algorithms() -> dict[str, type[RoundsModule]]:
+    """Ours, by the name that ``--model`` takes."""
+    known = (one for one in public_classes().values() if issubclass(one, RoundsModule) and hasattr(one, "short_name"))
+    return {one.__name__: one for one in known}
 
 
 class RAIRLCLI(LightningCLI):
@@ -78,12 +87,18 @@ class RAIRLCLI(LightningCLI):
             ConfigError: for anything the parser does not accept.
         """
         announce(args)
+        short, args = in_parsers_words(args)
+        told = StringIO()
         try:
-            self.config = parser.parse_args(args)
+            with redirect_stdout(told) if short else nullcontext():
+                self.config = parser.parse_args(args)
+        except SystemExit:  # after --print_config
+            if short:
+                print(commented(told.getvalue(), {"trainer": Trainer, "data": self.datamodule_class}), end="")
+            raise
         except ArgumentError as error:
             accepted = {action.dest for one in self._subcommand_parsers.values() for action in one._actions}
-            algorithms = taken_by(PairModule, public_classes()).values()
-            accepted |= {f"model.{name}" for path in algorithms for name in argument_names(loaded(path) or object)}
+            accepted |= {f"model.{name}" for one in algorithms().values() for name in argument_names(one)}
             raise explained(str(error), accepted) from error
         except UnicodeDecodeError as error:
             raise not_utf8(error) from error
