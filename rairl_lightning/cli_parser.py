@@ -7,8 +7,10 @@ from contextlib import nullcontext, redirect_stdout
 from importlib import import_module
 from io import StringIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from jsonargparse import Namespace
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.plugins.environments import SLURMEnvironment
@@ -17,14 +19,17 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException, SI
 from rairl_lightning.algorithms.base import PairModule
 from rairl_lightning.algorithms.rounds import RoundsModule
 from rairl_lightning.callbacks.checkpoint_files import chosen
+from rairl_lightning.callbacks.dry_run import DryRun
 from rairl_lightning.callbacks.interrupt import InterruptCheckpoint
-from rairl_lightning.callbacks.own_folder import RunLock, put_aside
+from rairl_lightning.callbacks.own_folder import OneFolder, RunLock, put_aside
+from rairl_lightning.callbacks.saved_config import SavedConfig
 from rairl_lightning.cli_checks import check_trainer, refuse_null
 from rairl_lightning.cli_errors import explained, innermost, not_utf8
 from rairl_lightning.cli_imports import announce
-from rairl_lightning.cli_names import argument_names, public_classes
+from rairl_lightning.cli_names import argument_names, loaded, public_classes
 from rairl_lightning.cli_print import commented, in_parsers_words
 from rairl_lightning.errors import ConfigError, RAIRLError, TrainingError
+from rairl_lightning.evaluation.run_names import folder_of, point_latest
 
 # Importing a room makes the names of its classes known, so that YAML may say `RAIRL` for its full path.
 ROOMS = ("module", "algorithms", "callbacks", "components", "rollouts")
@@ -64,10 +69,10 @@ class RAIRLCLI(LightningCLI):
         super().__init__(
             model_class=LightningModule,
             datamodule_class=datamodule_class,
-            save_config_kwargs={"overwrite": True},
+            save_config_callback=SavedConfig,
+            save_config_kwargs={"overwrite": True, "save_to_log_dir": False},
             trainer_defaults={
-                "callbacks": [InterruptCheckpoint()],
-                "default_root_dir": "runs",
+                "callbacks": [OneFolder(), InterruptCheckpoint()],
                 "use_distributed_sampler": False,  # the loaders know their rank themselves
             },
             seed_everything_default=0,
@@ -109,6 +114,13 @@ class RAIRLCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Keep what the user configured; Lightning would replace it by the checkpoint's hyper-parameters."""
 
+    def before_instantiate_classes(self) -> None:
+        """Name the run's folder where the user has not."""
+        command = self.config[self.subcommand]
+        if command["trainer"]["default_root_dir"] is None:
+            run = folder_of(_slug(command), command.get("ckpt_path"), fit=self.subcommand == "fit")
+            command["trainer"]["default_root_dir"] = str(run)
+
     def instantiate_classes(self) -> None:
         """Build model, data and Trainer.
 
@@ -134,16 +146,22 @@ class RAIRLCLI(LightningCLI):
             command["ckpt_path"] = chosen(str(command["ckpt_path"]), run, fit=self.subcommand == "fit")
 
     def _run_subcommand(self, subcommand: str) -> None:
-        """Fit with the run's folder to ourselves.
+        """Fit with the run's folder to ourselves; rehearse in one that is removed.
 
         Raises:
             CheckpointError: another run is writing there.
         """
+        if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+            with TemporaryDirectory(prefix="rairl-dry-run-") as folder:
+                self.trainer._default_root_dir = folder
+                super()._run_subcommand(subcommand)
+            return
         root = str(self.trainer.default_root_dir)
         own = subcommand == "fit" and self.trainer.is_global_zero and "://" not in root
         with RunLock(Path(root)) if own else nullcontext():
             if own:
                 self._make_room(Path(root))
+                point_latest(Path(root))
             super()._run_subcommand(subcommand)
 
     def _make_room(self, run: Path) -> None:
@@ -161,7 +179,10 @@ class RAIRLCLI(LightningCLI):
             ConfigError: for flags that cannot work.
         """
         check_trainer(self._get(self.config, "trainer"), manual=not self.model.automatic_optimization)
-        return super().instantiate_trainer(**kwargs)
+        trainer = super().instantiate_trainer(**kwargs)
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            trainer.callbacks.append(DryRun())  # type: ignore[attr-defined]
+        return trainer
 
 
 class PlannedCLI(RAIRLCLI):
@@ -180,6 +201,14 @@ class PlannedCLI(RAIRLCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Nothing is run."""
+
+
+def _slug(command: Namespace) -> str:
+    """Algorithm and data of a command, for the name of a folder."""
+    model = command["model"]["class_path"]
+    data = (command["data"].get("source") or {}).get("class_path", "data")
+    algorithm = getattr(loaded(model), "short_name", model.rpartition(".")[2])
+    return f"{algorithm}-{data.rpartition('.')[2]}".lower()
 
 
 def explain_lost_process(run: Callable[[], object]) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from rairl_lightning.cli import devices, guarded, main
+from rairl_lightning.cli import guarded, main
 from rairl_lightning.errors import CheckpointError
+from rairl_lightning.evaluation.provenance import devices
 
 TOY_RUN = (
     "import sys, cli_toy; from rairl_lightning.cli import guarded; from rairl_lightning.cli_parser import launch; "
