@@ -35,6 +35,7 @@ Change anything
   --trainer.fast_dev_run true                     rehearse: a round of every phase, nothing is kept
   --print_config                                  what differs from the defaults, explained; =full shows all
   --ckpt_path last                                continue a run (or a file's path); what you configure stays
+  --trainer.default_root_dir FOLDER               where it writes; without one in runs/, by date and name
 
 Ctrl-C ends a run after the round under way and saves it; twice, at once.
 rairl COMMAND --help lists every option, --version the versions in use, --debug shows where an error arose.

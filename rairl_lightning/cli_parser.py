@@ -99,7 +99,8 @@ class RAIRLCLI(LightningCLI):
                 self.config = parser.parse_args(args)
         except SystemExit:  # after --print_config
             if short:
-                print(commented(told.getvalue(), {"trainer": Trainer, "data": self.datamodule_class}), end="")
+                owners: dict[str, Any] = {"trainer": Trainer, "data": self.datamodule_class}
+                print(commented(told.getvalue(), owners), end="")
             raise
         except ArgumentError as error:
             accepted = {action.dest for one in self._subcommand_parsers.values() for action in one._actions}
@@ -153,7 +154,7 @@ class RAIRLCLI(LightningCLI):
         """
         if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             with TemporaryDirectory(prefix="rairl-dry-run-") as folder:
-                self.trainer._default_root_dir = folder
+                self.trainer._default_root_dir = folder  # type: ignore[attr-defined]
                 super()._run_subcommand(subcommand)
             return
         root = str(self.trainer.default_root_dir)

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from docstring_parser import parse, parse_from_object
 
-from rairl_lightning.cli_names import PACKAGE, argument_defaults, argument_hints, loaded
+from rairl_lightning.cli_names import argument_defaults, argument_hints, loaded
 
 WIDTH = 120
 SHORT, FULL = "--print_config", "--print_config=full"
@@ -118,8 +118,9 @@ def _remarked(line: str, about: str) -> str:
 def _meanings(owner: type) -> dict[str, str]:
     found: dict[str, str] = {}
     for base in owner.__mro__:
-        ours = base.__module__.startswith(f"{PACKAGE}.")
-        texts = [parse_from_object(base) if ours else parse(base.__doc__ or ""), parse(base.__init__.__doc__ or "")]
+        fields = dataclasses.is_dataclass(base)  # which are documented below each
+        texts = [parse_from_object(base) if fields else parse(base.__doc__ or "")]
+        texts.append(parse(base.__init__.__doc__ or ""))  # type: ignore[misc]
         for one in (one for text in texts for one in text.params):
             found.setdefault(one.arg_name, one.description or "")
     return found

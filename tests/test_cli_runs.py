@@ -16,6 +16,7 @@ import yaml
 from rairl_lightning import __version__
 from rairl_lightning.callbacks.own_folder import OneFolder
 from rairl_lightning.cli import main
+from rairl_lightning.evaluation import provenance
 from rairl_lightning.evaluation.provenance import commit, repository
 
 ANY_WARNING = pytest.mark.filterwarnings("default")  # of the Trainer, about this machine
@@ -122,7 +123,7 @@ def test_every_process_writes_to_the_folder_of_the_first() -> None:
     assert process.default_root_dir == "runs/2026-11-29_141500_sft-gsm8k"
 
 
-def test_the_users_own_repository_is_named(tmp_path: Path, root: Path) -> None:
+def test_the_users_own_repository_is_named(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert repository(tmp_path) is None and repository(root) is None, "none, or that of the package"
 
     def git(*args: str) -> None:
@@ -130,9 +131,15 @@ def test_the_users_own_repository_is_named(tmp_path: Path, root: Path) -> None:
         subprocess.run(["git", *identity, *args], cwd=tmp_path, check=True, capture_output=True)
 
     git("init")
+    assert repository(tmp_path) == f"{tmp_path.name} at no commit"
     (tmp_path / "own.py").write_text("a = 1\n")
     git("add", "own.py")
     git("commit", "-m", "one")
     assert re.fullmatch(rf"{tmp_path.name} at [0-9a-f]{{12}}", repository(tmp_path) or "")
     (tmp_path / "own.py").write_text("a = 2\n")
     assert re.fullmatch(rf"{tmp_path.name} at [0-9a-f]{{12}}-dirty", repository(tmp_path) or "")
+    monkeypatch.setattr(provenance, "_PACKAGE", tmp_path)  # an environment in the user's own checkout
+    (tmp_path / "provenance.py").touch()
+    assert commit() == "unknown", "it is not theirs"
+    git("add", "provenance.py")
+    assert re.fullmatch(r"[0-9a-f]{12}-dirty", commit()) and repository(tmp_path) is None, "control: a checkout of ours"

@@ -80,7 +80,8 @@ class OneFolder(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Take over the folder, before anything is written."""
-        trainer._default_root_dir = trainer.strategy.broadcast(trainer.default_root_dir)
+        folder = trainer.strategy.broadcast(trainer.default_root_dir)
+        trainer._default_root_dir = folder  # type: ignore[attr-defined]
 
 
 def put_aside(run: Path, continues: Path | None, others: Iterable[Path] = ()) -> Path | None:

@@ -16,21 +16,18 @@ REPORTED = ("torch", "lightning", "transformers", "peft", "bitsandbytes", "jsona
 _PACKAGE = Path(__file__).resolve().parent
 
 
-def commit(folder: Path = _PACKAGE) -> str:
-    """Short hash of the checkout that ``folder`` is in, ``-dirty`` if it differs; ``unknown`` outside of one.
+def commit() -> str:
+    """Short hash of the checkout that the package runs from, ``-dirty`` if it differs; ``unknown`` outside of one.
 
-    Args:
-        folder: that of the package, if not given.
+    An installation in an environment that lies in somebody's checkout is outside: that checkout does not track it.
     """
-    return _git(folder, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*") or "unknown"
+    return (_described(_PACKAGE) if _checkout() is not None else None) or "unknown"
 
 
 def repository(folder: Path) -> str | None:
     """Name and commit of the checkout that ``folder`` is in; None outside of one, and in that of the package."""
     top = _git(folder, "rev-parse", "--show-toplevel")
-    if top is None or top == _git(_PACKAGE, "rev-parse", "--show-toplevel"):
-        return None
-    return f"{Path(top).name} at {commit(folder)}"
+    return None if top in (None, _checkout()) else f"{Path(str(top)).name} at {_described(folder) or 'no commit'}"
 
 
 def provenance() -> list[str]:
@@ -61,6 +58,16 @@ def devices() -> list[str]:
     query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
     found = (_said(query) or "").splitlines()
     return [f"device {line}" for line in found] or [f"device cpu, {platform.machine()}, {os.cpu_count()} cores"]
+
+
+def _checkout() -> str | None:
+    """The checkout whose files the package is made of."""
+    tracked = _git(_PACKAGE, "ls-files", "--error-unmatch", Path(__file__).name) is not None
+    return _git(_PACKAGE, "rev-parse", "--show-toplevel") if tracked else None
+
+
+def _described(folder: Path) -> str | None:
+    return _git(folder, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
