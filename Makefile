@@ -83,7 +83,7 @@ wheel: $(INSTALLED_DEV)  ## build the wheel, install it into a clean environment
 	@cd $(CLEAN) && unset PYTHONPATH && venv/bin/rairl --version \
 		&& venv/bin/rairl fit --config $(CURDIR)/configs/quickstart.yaml --trainer.fast_dev_run true \
 		&& venv/bin/python -c "import rairl_lightning as r; print(r.__file__); assert '$(CLEAN)' in r.__file__"
-	@$(BIN)/python -m pytest -q -m slow tests/test_packaging.py
+	@$(BIN)/python -m pytest -q -m slow tests/test_packaging.py -o timeout=600
 
 clean:  ## remove the environment, caches and builds; runs/ stays
 	rm -rf $(VENV) build dist .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

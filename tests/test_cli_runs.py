@@ -62,13 +62,15 @@ def rairl(root: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             "sft 1; updates of the discriminator 0, of the policy 0; validations 1.",
             ["adapters", "checkpoints", "reranking.jsonl", "token_rewards.jsonl", "traces.jsonl"],
         ),
-        (
+        pytest.param(
             "gsm8k_grpo",
             ["--trainer.fast_dev_run=true"],
             "sft 1; adversarial 1; updates of the discriminator 0, of the policy 1; validations 2.",
             ["adapters", "checkpoints", "health.json", "reranking.jsonl", "token_rewards.jsonl", "traces.jsonl"],
+            marks=pytest.mark.slow,  # what it shares with the others is most of it
         ),
     ],
+    ids=["rairl", "sft", "grpo"],
 )
 def test_a_dry_run_does_everything_and_leaves_nothing(
     name: str, args: list[str], done: str, written: list[str], rairl: Rairl, capsys: pytest.CaptureFixture[str]
