@@ -7,6 +7,9 @@ INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 INSTALLED_BENCH := $(VENV)/.installed-bench
 INSTALLED_DOCS := $(VENV)/.installed-docs
+CLEAN := build/wheel
+PIP_CLEAN := $(BIN)/python -m pip --disable-pip-version-check --python $(CLEAN)/venv/bin/python install --quiet \
+	-c constraints.txt
 FAST := -m "not slow and not learning and not smollm2 and not gpu"
 
 # Threads that sleep while they wait: spinning ones made small models up to 50 times slower on a shared machine.
@@ -15,7 +18,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lint check learning faults lock audit smollm2 bench docs pages clean
+.PHONY: help quickstart test lint check learning faults lock audit smollm2 bench docs pages wheel clean
 
 # torch and what its CUDA build brings stay out of the lock: which build it is, a machine decides (constraints.txt has
 # its version).
@@ -72,6 +75,17 @@ docs: $(INSTALLED_DOCS)  ## build the documentation into build/site, links and s
 
 pages: $(INSTALLED_DEV)  ## run the commands of the documentation, and compare what they print: some minutes
 	@$(BIN)/python -m pytest -q -m slow tests/docs
+
+wheel: $(INSTALLED_DEV)  ## build the wheel, install it into a clean environment, rehearse a run there: some minutes
+	@rm -rf $(CLEAN)
+	@$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir $(CLEAN) .
+	@$(BIN)/python -m venv --without-pip $(CLEAN)/venv
+	@$(PIP_CLEAN) "$$(grep '^torch==' constraints.txt)"
+	@$(PIP_CLEAN) $(CLEAN)/*.whl
+	@cd $(CLEAN) && unset PYTHONPATH && venv/bin/rairl --version \
+		&& venv/bin/rairl fit --config $(CURDIR)/configs/quickstart.yaml --trainer.fast_dev_run true \
+		&& venv/bin/python -c "import rairl_lightning as r; print(r.__file__); assert '$(CLEAN)' in r.__file__"
+	@$(BIN)/python -m pytest -q -m slow tests/test_packaging.py -o timeout=600
 
 clean:  ## remove the environment, caches and builds; runs/ stays
 	rm -rf $(VENV) build dist .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -2,16 +2,13 @@
 
 import errno
 import os
-import platform
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pickle import UnpicklingError
 
-from rairl_lightning import __version__
 from rairl_lightning.commands import COMMANDS
 from rairl_lightning.errors import CheckpointError, RAIRLError
+from rairl_lightning.evaluation.provenance import versions
 from rairl_lightning.text.visible import visible
 
 _USES = "".join(f"  {name:<10} {about}\n" for name, about in COMMANDS.items())
@@ -30,18 +27,20 @@ Commands
   validate   pass@1 of a checkpoint on the test questions
   test       the same, and what the reward is worth there: reranking, localisation
   predict    the policy's answers to the test questions
-{_USES}
+{_USES}  completion a shell script that completes all this: rairl completion bash (or zsh)
+
 Change anything
   --config a.yaml --config b.yaml                 files are merged, the later wins
   --model.reward ClippedLogit                     swap a part by its class
-  --print_config                                  show the whole configuration and stop
+  --trainer.fast_dev_run true                     rehearse: a round of every phase, nothing is kept
+  --print_config                                  what differs from the defaults, explained; =full shows all
   --ckpt_path last                                continue a run (or a file's path); what you configure stays
+  --trainer.default_root_dir FOLDER               where it writes; without one in runs/, by date and name
 
 Ctrl-C ends a run after the round under way and saves it; twice, at once.
 rairl COMMAND --help lists every option, --version the versions in use, --debug shows where an error arose.
 """
 
-REPORTED = ("torch", "lightning", "transformers", "peft", "bitsandbytes", "jsonargparse")
 INTERRUPTED = 128 + 2
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -61,7 +60,7 @@ def main(args: Sequence[str] | None = None) -> int:
         print(HELP, end="")
         return 0
     if arguments[0] == "--version":
-        print(versions())
+        print("\n".join(versions()))
         return 0
     return guarded(lambda: _launch(arguments), debug=arguments != given or os.environ.get("RAIRL_DEBUG") == "1")
 
@@ -88,27 +87,6 @@ def guarded(command: Callable[[], None], *, debug: bool = False) -> int:
     return 0
 
 
-def versions() -> str:
-    """Versions of what decides whether two runs agree."""
-    lines = [f"rairl_lightning {__version__}", f"python {platform.python_version()}"]
-    for name in REPORTED:
-        try:
-            lines.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            lines.append(f"{name} is not installed")
-    return "\n".join([*lines, *devices()])
-
-
-def devices() -> list[str]:
-    """A line an accelerator, as its driver names it (torch would take seconds to load); the CPU where there is none."""
-    query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
-    try:
-        found = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True).stdout.splitlines()
-    except (OSError, subprocess.SubprocessError):
-        found = []
-    return [f"device {line}" for line in found] or [f"device cpu, {platform.machine()}, {os.cpu_count()} cores"]
-
-
 def _launch(arguments: Sequence[str]) -> None:
     # Before torch is loaded: on a CPU shared with other work, threads that spin while they wait made steps of a small
     # model up to 50 times slower.
@@ -120,6 +98,11 @@ def _launch(arguments: Sequence[str]) -> None:
         from rairl_lightning.cli_plan import launch as launch_plan
 
         launch_plan(arguments[1:])
+        return
+    if arguments[0] == "completion":
+        from rairl_lightning.cli_completion import launch as launch_completion
+
+        launch_completion(arguments[1:])
         return
     if arguments[0] in COMMANDS:
         from rairl_lightning.cli_commands import launch as launch_command

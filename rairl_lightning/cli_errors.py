@@ -1,18 +1,26 @@
 """One :class:`ConfigError` with a suggestion out of jsonargparse's nested complaints."""
 
 import dataclasses
-import inspect
 import re
-import sys
-import typing
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from difflib import get_close_matches
 from pathlib import Path
 
+from rairl_lightning.cli_names import (
+    argument_hints,
+    argument_names,
+    closest_key,
+    configurations_like,
+    listed,
+    loaded,
+    public_classes,
+    taken_by,
+    with_argument,
+)
 from rairl_lightning.commands import COMMANDS
 from rairl_lightning.errors import ConfigError, RAIRLError
 
-_STEP = re.compile(r"^([ -]*)(?:Parser key \"([^\"]+)\"|.*?class_path '([^']+)')", re.MULTILINE)
+_STEP = re.compile(r"^([ -]*)(?:(?:Type .*class: )?Parser key \"([^\"]+)\"|.*?class_path '([^']+)')", re.MULTILINE)
 _NOISE = re.compile(
     r"Does not validate|Subtypes:|Errors:$|Given value|Expected a path but|- Expected a <class 'None|^$"
 )
@@ -23,7 +31,6 @@ _READERS = {
     "steps": ("ProcessSteps", "path"),
     "data": ("JsonLines", "test"),
 }
-_TRAINER_PARTS = ("lightning.pytorch.callbacks", "lightning.pytorch.loggers", "lightning.pytorch.strategies")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,107 +100,82 @@ def innermost(error: BaseException) -> RAIRLError:
     return ConfigError("A configured value is refused.", got=found, remedy="--debug shows where")
 
 
-def closest_key(key: str, accepted: Collection[str]) -> str | None:
-    """The accepted dotted key most like ``key``, segment by segment, else one with the same last segment.
-
-    >>> closest_key("dta.path", ["data", "data.path", "trainer.max_steps"])
-    'data.path'
-    >>> closest_key("max_steps", ["data", "data.path", "trainer.max_steps"])
-    'trainer.max_steps'
-    >>> closest_key("modle.class_path", ["data", "model"])
-    'model.class_path'
-    """
-    parts: list[str] = []
-    for segment in key.split("."):
-        prefix = "".join(f"{part}." for part in parts)
-        children = {name.removeprefix(prefix).split(".")[0] for name in accepted if name.startswith(prefix)}
-        close = [segment] if segment in children else get_close_matches(segment, sorted(children), n=1)
-        if children and not close:
-            break
-        parts += close or [segment]
-    if parts != key.split(".")[: len(parts)]:
-        return ".".join(parts)
-    leaves = {name.split(".")[-1]: name for name in sorted(accepted, reverse=True)}
-    return next((leaves[leaf] for leaf in get_close_matches(key.split(".")[-1], leaves, n=1, cutoff=0.8)), None)
-
-
-def argument_names(owner: type) -> Iterator[str]:
-    """Arguments of a class and of its bases, and the fields of arguments that are dataclasses."""
-    for base in owner.__mro__:
-        if "__init__" not in vars(base) or base is object:
-            continue
-        try:
-            hints = typing.get_type_hints(base.__init__)  # type: ignore[misc]
-        except NameError:  # a hint imported for type checkers only
-            hints = {}
-        for name, parameter in inspect.signature(base.__init__).parameters.items():  # type: ignore[misc]
-            if name != "self" and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-                yield name
-                for option in (hints.get(name), *typing.get_args(hints.get(name))):
-                    if dataclasses.is_dataclass(option):
-                        yield from (f"{name}.{item.name}" for item in dataclasses.fields(option))
-
-
 def _did_you_mean(*names: str | None) -> str | None:
     found = [f"'{name}'" for name in names if name]
     return f"did you mean {' or '.join(found)}?" if found else None
 
 
-def _loaded(class_path: str) -> object:
-    module, _, name = class_path.rpartition(".")
-    return getattr(sys.modules.get(module), name, None)
-
-
-def _public_classes(place: Place) -> dict[str, type]:
-    """Every class one could have meant, by its shortest public path."""
-    roots = {"rairl_lightning", *(path.split(".")[0] for path in place.classes if "." in path)} - {"lightning", "torch"}
-    roots |= set(_TRAINER_PARTS) if place.path.startswith("trainer") else set()
-    paths: dict[type, str] = {}
-    for name, module in sorted(sys.modules.items(), key=lambda item: len(item[0])):
-        if any(name == root or name.startswith(f"{root}.") for root in roots) and ".cli" not in name:
-            for value in vars(module).values():
-                if isinstance(value, type) and value.__module__.startswith(name) and value.__name__[0] != "_":
-                    paths.setdefault(value, f"{name}.{value.__name__}")
-    return {path: value for value, path in paths.items()}
+def _classes(place: Place) -> dict[str, type]:
+    packages = (path.split(".")[0] for path in place.classes if "." in path)
+    return public_classes(packages, trainer=place.path.startswith("trainer"))
 
 
 def _unknown_argument(found: re.Match[str], place: Place) -> ConfigError:
-    key = found["key"].lstrip("-").split("=")[0].split()[0]
-    owner = _loaded(place.classes[-1]) if place.classes else None
-    if not isinstance(owner, type):
+    named = found.groupdict()
+    key = found["key"].lstrip("-").split("=")[0].split()[0].removesuffix(".class_path")
+    path = named.get("owner") or (place.classes[-1] if place.classes else "")
+    owner = loaded(path)
+    if owner is None:
         return _unknown_option(found, place)
-    key = f"{group}.{key}" if (group := found.groupdict().get("group")) and not key.startswith(group) else key
+    key = f"{group}.{key}" if (group := named.get("group")) and not key.startswith(group) else key
     names = sorted(set(argument_names(owner)))
+    others = with_argument(key.split(".")[0], owner, _classes(place).values())
     close = closest_key(key, names)
+    remedy = _did_you_mean(place.key(close) if close else None)
+    if others and key.split(".")[0] not in names:
+        remedy = f"leave it out, or set {place.path} to {' or '.join(others[:3])}, which has it"
+    own = (name for name in names if "." not in name)
     return ConfigError(
         f"{owner.__name__} has no argument '{key}'.",
-        expected=", ".join(name for name in names if "." not in name) or "no arguments at all",
+        expected=None if remedy else listed(own) or "no arguments at all",
         got=place.key(key),
-        remedy=_did_you_mean(place.key(close) if close else None),
+        remedy=remedy,
     )
 
 
 def _unknown_option(found: re.Match[str], place: Place) -> ConfigError:
-    key = found["key"].lstrip("-").split("=")[0].split()[0]
+    given = found["key"].split()[0]
+    key = given.lstrip("-").split("=")[0]
+    files = [given] if Path(given).is_file() else configurations_like(Path(given))
+    if not found["key"].startswith("-") and files and "." not in Path(given).stem:
+        return ConfigError(
+            "A configuration is given by --config.", got=given, remedy=_did_you_mean(f"--config {files[0]}")
+        )
     remedy = _did_you_mean(closest_key(key, place.accepted)) or "list the options with --help"
     return ConfigError(f"There is no option '{key}'.", remedy=remedy)
 
 
 def _unknown_class(found: re.Match[str], place: Place) -> ConfigError:
     wrong = found.groupdict().get("name") or place.classes[-1]
-    by_name: dict[str, str] = {}
-    for path in _public_classes(place):
-        by_name.setdefault(path.split(".")[-1], path)
     if Path(wrong).suffix in _FILES:
         return _file_for_class(wrong, place)
+    classes = _classes(place)
+    owner = loaded(place.classes[-1]) if place.classes else None
+    hints = argument_hints(owner) if owner is not None and place.classes[-1] != wrong else {}
+    taken = taken_by(hints.get(place.path.rpartition(".")[2]), classes)
+    by_name = {path.rpartition(".")[2]: path for path in reversed(classes)}
     if wrong in by_name:  # one of several types was expected, and the parser does not say which came near
-        return ConfigError(f"{place.path} does not take a {wrong}.", got=by_name[wrong], remedy="see --help")
-    close = get_close_matches(wrong.split(".")[-1], by_name, n=3, cutoff=0.75)
+        return ConfigError(
+            f"{place.path} does not take a {wrong}.",
+            expected=listed(taken) or None,
+            got=by_name[wrong],
+            remedy=None if taken else "see --help",
+        )
+    near = get_close_matches(wrong.split(".")[-1], taken, n=3, cutoff=0.7)
+    near = near or get_close_matches(wrong.split(".")[-1], by_name, n=3, cutoff=0.75)
     return ConfigError(
         f"There is no class '{wrong}'.",
-        expected="an importable class path, or the name of one of our classes",
+        expected=listed(taken) or "an importable class path, or the name of one of our classes",
         got=f"{place.path}: {wrong}",
-        remedy=_did_you_mean(*(by_name[name] for name in close)),
+        remedy=_did_you_mean(*(taken.get(name) or by_name[name] for name in near)),
+    )
+
+
+def _ambiguous_class(found: re.Match[str], place: Place) -> ConfigError:
+    return ConfigError(
+        f"Several classes are called {found['name']}.",
+        got=f"{place.path}: {found['name']}",
+        remedy=_did_you_mean(*found["paths"].rstrip(".").split(", ")),
     )
 
 
@@ -212,7 +194,7 @@ def _no_import_path(found: re.Match[str], place: Place) -> ConfigError:
 
 
 def _wrong_base(found: re.Match[str], place: Place) -> ConfigError:
-    classes = _public_classes(place)
+    classes = _classes(place)
     given = found.string.rpartition("Given value: ")[2]
     bases = tuple(value for path, value in classes.items() if path.split(".")[-1] == found["base"])
     names = [path for path, value in classes.items() if bases and issubclass(value, bases) and value not in bases]
@@ -225,19 +207,22 @@ def _wrong_base(found: re.Match[str], place: Place) -> ConfigError:
 
 def _wrong_type(found: re.Match[str], place: Place) -> ConfigError:
     expected = re.sub(r"<class '([^']+)'>", r"\1", found["expected"])
-    return ConfigError(f"{place.path} has a value of the wrong type.", expected=expected, got=found["got"])
+    got = found["got"].partition(". Got value: ")[0]
+    return ConfigError(f"{place.path} has a value of the wrong type.", expected=expected, got=got)
+
+
+def _no_list(found: re.Match[str], place: Place) -> ConfigError:
+    return ConfigError(
+        f"{place.path} takes a list.",
+        got=found["got"],
+        remedy=f"--{place.path}+={found['got']} adds one; --{place.path}=[A,B] is all of it",
+    )
 
 
 def _missing_file(found: re.Match[str], _: Place) -> ConfigError:
     file = Path(found["path"])
-    names = [path.name for path in file.parent.glob("*.y*ml")]
-    close = get_close_matches(file.name, names, n=1)
-    return ConfigError(
-        "A file does not exist.",
-        got=str(file),
-        remedy=_did_you_mean(*(str(file.parent / name) for name in close))
-        or "paths are relative to the current folder",
-    )
+    remedy = _did_you_mean(*configurations_like(file)) or "paths are relative to the current folder"
+    return ConfigError("A file does not exist.", got=str(file), remedy=remedy)
 
 
 def _unknown_command(found: re.Match[str], _: Place) -> ConfigError:
@@ -261,7 +246,7 @@ def _missing_argument(found: re.Match[str], place: Place) -> ConfigError:
     starts = {name: f"see the example in rairl {name} --help" for name in COMMANDS}
     return ConfigError(
         "The configuration is incomplete.",
-        expected=f"a value for {found['key'].split('.', 1)[-1]}",
+        expected=f"a value for {found['key'].rstrip(',').split('.', 1)[-1]}",
         remedy=starts.get(place.command, "start from a file in configs/: rairl fit --config configs/quickstart.yaml"),
     )
 
@@ -273,14 +258,19 @@ def _bad_yaml(found: re.Match[str], _: Place) -> ConfigError:
 # The first that matches explains the message: the more specific stand first.
 _COMPLAINTS: tuple[tuple[str, Callable[[re.Match[str], Place], ConfigError]], ...] = (
     (r"Option '(?P<key>[^']+)' is not accepted before subcommand '(?P<command>\w+)'", _before_command),
-    (r"Option '(?P<key>[^']+)' is not accepted", _unknown_argument),
+    (
+        r"Option '(?P<key>[^']+)' is not accepted(?:\. Got value: Namespace\(class_path='(?P<owner>[^']+)')?",
+        _unknown_argument,
+    ),
     (r"Group '(?P<group>[^']+)' does not accept option '(?P<key>[^']+)'", _unknown_argument),
     (r"Subcommand '\w+' does not accept option '(?P<key>[^']+)'", _unknown_option),
     (r"unrecognized arguments: (?P<key>[^\n]+)", _unknown_argument),
     (r"module '[^']+' has no attribute '[^']+'|No module named '[^']+'", _unknown_class),
     (r"Import path (?:(?P<name>\S+) )?does not correspond to a subclass of (?P<base>\w+)", _wrong_base),
     (r"Expected a (?P<expected>[^\n]+?)\. Got value: (?P<got>[^\n]+)", _wrong_type),
-    (r"- Expected a (?P<expected><class '(?:int|float|bool|str)'>)\n.*Given value: (?P<got>[^\n]+)", _wrong_type),
+    (r"- Expected a (?P<expected><class '(?:int|float|bool|str)'>)\n.*?Given value: (?P<got>[^\n]+)", _wrong_type),
+    (r"- Expected a <class 'list'>\n.*?Given value: (?P<got>[^\n]+)", _no_list),
+    (r"Multiple subclasses with name (?P<name>\w+)\. .*?ambiguity: (?P<paths>[^\n]+)", _ambiguous_class),
     (r"File does not exist: '(?P<path>[^']+)'", _missing_file),
     (r"invalid choice: '(?P<key>[^']+)' \(choose from (?P<choices>[^)]+)\)", _unknown_command),
     (r"the following arguments are required: (?P<key>\S+)", _missing_argument),

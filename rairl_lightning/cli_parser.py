@@ -2,24 +2,34 @@
 
 import re
 from argparse import ArgumentError
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, redirect_stdout
 from importlib import import_module
+from io import StringIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from jsonargparse import Namespace
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from rairl_lightning.algorithms.base import PairModule
+from rairl_lightning.algorithms.rounds import RoundsModule
 from rairl_lightning.callbacks.checkpoint_files import chosen
+from rairl_lightning.callbacks.dry_run import DryRun
 from rairl_lightning.callbacks.interrupt import InterruptCheckpoint
-from rairl_lightning.callbacks.own_folder import RunLock, put_aside
+from rairl_lightning.callbacks.own_folder import OneFolder, RunLock, put_aside
+from rairl_lightning.callbacks.saved_config import SavedConfig
+from rairl_lightning.cli_checks import check_trainer, refuse_null
 from rairl_lightning.cli_errors import explained, innermost, not_utf8
 from rairl_lightning.cli_imports import announce
+from rairl_lightning.cli_names import argument_names, loaded, public_classes
+from rairl_lightning.cli_print import commented, in_parsers_words
 from rairl_lightning.errors import ConfigError, RAIRLError, TrainingError
+from rairl_lightning.evaluation.run_names import folder_of, point_latest
 
 # Importing a room makes the names of its classes known, so that YAML may say `RAIRL` for its full path.
 ROOMS = ("module", "algorithms", "callbacks", "components", "rollouts")
@@ -33,63 +43,16 @@ DESCRIPTIONS = {
 
 TERMINATED = 128 + 15
 
-_SCALER = "its loss scale would clip scaled gradients, and one scale cannot serve two optimisers"
-_NO_MASTER = "the trained weights themselves would be rounded, with no float32 copy"
-_REFUSED_PRECISION = {"16-mixed": _SCALER, "16": _SCALER, "16-true": _NO_MASTER, "bf16-true": _NO_MASTER}
-_REFUSED_STRATEGIES = {
-    "fsdp": "FSDP1 flattens 4-bit and float weights into one, and cannot clip by norm",
-    "deepspeed": "its engine steps one optimiser of one model, and there are two players",
-    "modelparallel": "by itself it does not know which shards two players share; fsdp2 is it, with that knowledge",
-}
 _LOST = re.compile(
     r"Connection (?:closed|reset) by peer|Broken pipe|ncclRemoteError|Application timeout caused pair closure"
     r"|Timed out waiting \d+ms for (?:send|recv)"
 )
-_OURS = {
-    "accumulate_grad_batches": (1, "model.init_args.max_tokens_per_microbatch"),
-    "gradient_clip_val": (None, "model.init_args.gradient_clip"),
-    "gradient_clip_algorithm": (None, "model.init_args.gradient_clip"),
-}
 
 
-def check_trainer(trainer: Mapping[str, Any], *, manual: bool) -> None:
-    """Refuse what cannot work, before anything large is loaded.
-
-    Args:
-        trainer: the Trainer's arguments as configured.
-        manual: whether the model optimises manually, as ours do.
-
-    Raises:
-        ConfigError: for fp16 and pure 16-bit precision, for strategies that cannot work, and under manual optimisation
-            for the Trainer's own accumulation and clipping.
-    """
-    precision = str(trainer.get("precision"))
-    if precision in _REFUSED_PRECISION:
-        raise ConfigError(
-            f"trainer.precision {precision} is refused: {_REFUSED_PRECISION[precision]}.",
-            expected="32-true or bf16-mixed",
-            got=precision,
-            remedy="use --trainer.precision bf16-mixed; a 4-bit base is set in the model, not here",
-        )
-    strategy = trainer.get("strategy")
-    name = strategy if isinstance(strategy, str) else (strategy or {}).get("class_path", "")
-    kind = name.split(".")[-1].lower()
-    for prefix, reason in _REFUSED_STRATEGIES.items():
-        if kind.startswith(prefix) and kind != "fsdp2":
-            raise ConfigError(
-                f"trainer.strategy {name} is refused: {reason}.",
-                expected="auto on one device, ddp or fsdp2 on several",
-                got=name,
-                remedy="use --trainer.strategy ddp; a 4-bit base needs a quarter of the memory; or fsdp2",
-            )
-    for key, (neutral, ours) in _OURS.items():
-        if manual and trainer.get(key) not in (neutral, None):
-            raise ConfigError(
-                f"trainer.{key} does nothing here: the algorithm steps its optimisers itself.",
-                expected=f"trainer.{key} left alone",
-                got=trainer.get(key),
-                remedy=f"set {ours}",
-            )
+def algorithms() -> dict[str, type[RoundsModule]]:
+    """Ours, by the name that ``--model`` takes."""
+    known = (one for one in public_classes().values() if issubclass(one, RoundsModule) and hasattr(one, "short_name"))
+    return {one.__name__: one for one in known}
 
 
 class RAIRLCLI(LightningCLI):
@@ -106,10 +69,10 @@ class RAIRLCLI(LightningCLI):
         super().__init__(
             model_class=LightningModule,
             datamodule_class=datamodule_class,
-            save_config_kwargs={"overwrite": True},
+            save_config_callback=SavedConfig,
+            save_config_kwargs={"overwrite": True, "save_to_log_dir": False},
             trainer_defaults={
-                "callbacks": [InterruptCheckpoint()],
-                "default_root_dir": "runs",
+                "callbacks": [OneFolder(), InterruptCheckpoint()],
                 "use_distributed_sampler": False,  # the loaders know their rank themselves
             },
             seed_everything_default=0,
@@ -129,10 +92,19 @@ class RAIRLCLI(LightningCLI):
             ConfigError: for anything the parser does not accept.
         """
         announce(args)
+        short, args = in_parsers_words(args)
+        told = StringIO()
         try:
-            self.config = parser.parse_args(args)
+            with redirect_stdout(told) if short else nullcontext():
+                self.config = parser.parse_args(args)
+        except SystemExit:  # after --print_config
+            if short:
+                owners: dict[str, Any] = {"trainer": Trainer, "data": self.datamodule_class}
+                print(commented(told.getvalue(), owners), end="")
+            raise
         except ArgumentError as error:
             accepted = {action.dest for one in self._subcommand_parsers.values() for action in one._actions}
+            accepted |= {f"model.{name}" for one in algorithms().values() for name in argument_names(one)}
             raise explained(str(error), accepted) from error
         except UnicodeDecodeError as error:
             raise not_utf8(error) from error
@@ -143,6 +115,13 @@ class RAIRLCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Keep what the user configured; Lightning would replace it by the checkpoint's hyper-parameters."""
 
+    def before_instantiate_classes(self) -> None:
+        """Name the run's folder where the user has not."""
+        command = self.config[self.subcommand]
+        if command["trainer"]["default_root_dir"] is None:
+            run = folder_of(_slug(command), command.get("ckpt_path"), fit=self.subcommand == "fit")
+            command["trainer"]["default_root_dir"] = str(run)
+
     def instantiate_classes(self) -> None:
         """Build model, data and Trainer.
 
@@ -150,6 +129,7 @@ class RAIRLCLI(LightningCLI):
             RAIRLError: what a constructor of ours found, which jsonargparse buries in a ValueError of its own.
             ConfigError: for any other value that a constructor refuses.
         """
+        refuse_null(self._get(self.config, "model").as_dict())
         try:
             super().instantiate_classes()
             if isinstance(self.model, PairModule):
@@ -167,16 +147,22 @@ class RAIRLCLI(LightningCLI):
             command["ckpt_path"] = chosen(str(command["ckpt_path"]), run, fit=self.subcommand == "fit")
 
     def _run_subcommand(self, subcommand: str) -> None:
-        """Fit with the run's folder to ourselves.
+        """Fit with the run's folder to ourselves; rehearse in one that is removed.
 
         Raises:
             CheckpointError: another run is writing there.
         """
+        if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+            with TemporaryDirectory(prefix="rairl-dry-run-") as folder:
+                self.trainer._default_root_dir = folder  # type: ignore[attr-defined]
+                super()._run_subcommand(subcommand)
+            return
         root = str(self.trainer.default_root_dir)
         own = subcommand == "fit" and self.trainer.is_global_zero and "://" not in root
         with RunLock(Path(root)) if own else nullcontext():
             if own:
                 self._make_room(Path(root))
+                point_latest(Path(root))
             super()._run_subcommand(subcommand)
 
     def _make_room(self, run: Path) -> None:
@@ -194,7 +180,10 @@ class RAIRLCLI(LightningCLI):
             ConfigError: for flags that cannot work.
         """
         check_trainer(self._get(self.config, "trainer"), manual=not self.model.automatic_optimization)
-        return super().instantiate_trainer(**kwargs)
+        trainer = super().instantiate_trainer(**kwargs)
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            trainer.callbacks.append(DryRun())  # type: ignore[attr-defined]
+        return trainer
 
 
 class PlannedCLI(RAIRLCLI):
@@ -213,6 +202,14 @@ class PlannedCLI(RAIRLCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Nothing is run."""
+
+
+def _slug(command: Namespace) -> str:
+    """Algorithm and data of a command, for the name of a folder."""
+    model = command["model"]["class_path"]
+    data = (command["data"].get("source") or {}).get("class_path", "data")
+    algorithm = getattr(loaded(model), "short_name", model.rpartition(".")[2])
+    return f"{algorithm}-{data.rpartition('.')[2]}".lower()
 
 
 def explain_lost_process(run: Callable[[], object]) -> None:

@@ -233,8 +233,13 @@ class RAIRL(RoundsModule):
     def _updates_due(self) -> int:
         """Updates of the discriminator in this round; in the warm-up, which must get on, as many as are expected."""
         if self.clock.phase is Phase.WARMUP:
-            return self.discriminator_updates.expected
+            return self.updates_a_round
         return self.discriminator_updates.updates(self.clock.heldout_auroc)
+
+    @property
+    def updates_a_round(self) -> int:
+        """As many as are expected."""
+        return self.discriminator_updates.expected
 
     def parameter_groups(self, name: str) -> list[ParameterGroup]:
         """The critic says what of the discriminator has settings of its own."""
@@ -245,7 +250,9 @@ class RAIRL(RoundsModule):
     def planned_updates(self) -> dict[str, int]:
         """What the schedules span."""
         budget = self.discriminator_updates
-        warmup = -(-self.warmup.updates // budget.expected) * budget.expected  # it takes whole steps of the expected
+        warmup = (
+            -(-self.warmup.updates // self.updates_a_round) * self.updates_a_round
+        )  # it takes whole steps of the expected
         discriminator = warmup + self.rounds * budget.most
         return {
             "policy": self.rounds * self.policy_objective.updates,

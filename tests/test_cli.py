@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from rairl_lightning.cli import devices, guarded, main
+from rairl_lightning.cli import guarded, main
 from rairl_lightning.errors import CheckpointError
+from rairl_lightning.evaluation.provenance import devices
 
 Run = Callable[..., int]
 

@@ -135,7 +135,7 @@ def in_clean(clean: Path, *command: str, path: str = "") -> str:
     environment |= {"PYTHONPATH": path} if path else {}
     program = [clean / "bin" / command[0], *command[1:]]
     return subprocess.run(
-        program, cwd=clean, env=environment, check=True, capture_output=True, text=True, timeout=100
+        program, cwd=clean, env=environment, check=True, capture_output=True, text=True, timeout=500
     ).stdout
 
 

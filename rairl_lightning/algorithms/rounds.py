@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from rairl_lightning.algorithms.phases import Phase, SFTInitialisation, Warmup
@@ -125,6 +126,21 @@ class RoundsModule(PlayersModule):
 
     def _phase_after_sft(self) -> Phase:
         return Phase.WARMUP if self.warmup.updates else Phase.ADVERSARIAL
+
+    @property
+    def updates_a_round(self) -> int:
+        """Updates of the discriminator in a round of the warm-up."""
+        return 1
+
+    def shorten(self, rounds: int) -> None:
+        """Make every phase that is configured as short as can be; for a dry run, before optimisers are made.
+
+        Args:
+            rounds: of the warm-up and of the adversarial phase, >= 1.
+        """
+        updates = min(self.warmup.updates, rounds * self.updates_a_round)
+        self.sft, self.warmup = replace(self.sft, epochs=min(self.sft.epochs, 1)), Warmup(updates)
+        self.rounds = min(self.rounds, rounds)
 
     # Checkpoints -----------------------------------------------------------------------------------------------
 

@@ -11,11 +11,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from rairl_lightning.callbacks.checkpoint_files import FOLDER, PATTERNS, steps_behind
 from rairl_lightning.errors import CheckpointError
 from rairl_lightning.evaluation.run_folder import (
+    CONFIG,
     EARLIER,
     HEALTH,
     LEAKS,
@@ -27,7 +29,6 @@ from rairl_lightning.evaluation.run_folder import (
 )
 
 LOCK = ".running"
-CONFIG = "config.yaml"
 REPORTS = (TRACES, TOKEN_REWARDS, RERANKING, LOCALISATION, HEALTH, LEAKS, SUMMARY)
 RESULTS = (FOLDER, "adapters", "interrupted.ckpt", *REPORTS)
 """What makes a folder that of a run; a configuration and curves alone are of one that came to nothing."""
@@ -72,6 +73,15 @@ class RunLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()  # the file stays: to remove it would let two processes lock two files of one name
+
+
+class OneFolder(Callback):
+    """Every process of a run writes to the folder of the first: a name with the time in it may differ."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Take over the folder, before anything is written."""
+        folder = trainer.strategy.broadcast(trainer.default_root_dir)
+        trainer._default_root_dir = folder  # type: ignore[attr-defined]
 
 
 def put_aside(run: Path, continues: Path | None, others: Iterable[Path] = ()) -> Path | None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from rairl_lightning.errors import CheckpointError, ConfigError
+from rairl_lightning.evaluation.run_names import latest
 from rairl_lightning.functional._checks import check_number
 
 PAGE = "report.html"
 
 
 def report(
-    run: Path,
+    run: Path | None = None,
     out: Path | None = None,
     against: Path | None = None,
     rerank: Path | None = None,
@@ -22,7 +23,7 @@ def report(
     """Write one self-contained HTML page about a run: no server, no network, nothing to install to read it.
 
     Example:
-      rairl report runs/quickstart
+      rairl report
       rairl report runs/gsm8k --against runs/gsm8k_dense --rerank runs/rerank --localise runs/localise
 
     On the page: results and verdict; the curves of both players with the phases marked; findings of Health and of the
@@ -35,7 +36,7 @@ def report(
     a run does not have is left out, and the page says so. A page of an earlier report is replaced.
 
     Args:
-        run: a run's folder; may be given without --run.
+        run: a run's folder; may be given without --run. Without one, that of the run started last in runs/.
         out: file to write; RUN/report.html without it.
         against: another run's folder: its curves are drawn dashed, and the differing settings listed.
         rerank: folder that `rairl rerank` wrote; RUN/rerank if that is there.
@@ -47,6 +48,9 @@ def report(
     check_number("traces", traces, at_least=1)
     if traces > 100:
         raise ConfigError("The page would be too large.", expected="--traces 1 to 100", got=traces)
+    run = latest() if run is None else run
+    if run is None:
+        raise CheckpointError("There is no run in runs/.", got="none", remedy="give its folder: rairl report FOLDER")
     given = {"run": run, "against": against, "rerank": rerank, "localise": localise, "scores": scores}
     for name, folder in given.items():
         if folder is not None and not folder.is_dir():

@@ -20,7 +20,8 @@
 ``leaks.json``, ``summary.json``
     ``LeakProbes`` and ``FinalReport``.
 ``config.yaml``
-    the whole configuration, by Lightning; under ``logs/version_…`` where TensorBoard logs (:func:`config_of`).
+    the whole configuration, and above it as comments command, commits, versions and device; runs of earlier versions
+    have it under ``logs/version_…`` (:func:`config_of`).
 
 ``earlier/NNN``
     What an earlier run left in the same folder.

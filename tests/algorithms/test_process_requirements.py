@@ -7,7 +7,7 @@ from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Sin
 from rairl_lightning.algorithms import sharded
 from rairl_lightning.algorithms.process_requirements import require_strategy
 from rairl_lightning.algorithms.sharded import FSDP2
-from rairl_lightning.cli_parser import check_trainer
+from rairl_lightning.cli_checks import check_trainer
 from rairl_lightning.errors import ConfigError
 
 

@@ -78,11 +78,11 @@ def test_a_run_that_starts_anew_finds_nothing_of_an_earlier_one(tmp_path: Path, 
     with fault("two runs in one folder"):
         assert toy('--model.signals=["SIGINT"]') == 130
         first = {path.name for path in tmp_path.iterdir()} - {LOCK}
-        assert first == {"interrupted.ckpt", "lightning_logs"}
+        assert first == {"interrupted.ckpt", "config.yaml", "lightning_logs"}
         assert toy("--model.lr=0.2") == 0
         earlier = tmp_path / "earlier" / "001"
         assert {path.name for path in earlier.iterdir()} == first
-        assert {path.name for path in tmp_path.iterdir()} == {LOCK, "earlier", "final.pt", "lightning_logs"}
+        left = {path.name for path in tmp_path.iterdir()}
+        assert left == {LOCK, "earlier", "final.pt", "config.yaml", "lightning_logs"}
         for run, rate in ((earlier, "lr: 0.1"), (tmp_path, "lr: 0.2")):
-            (config,) = (run / "lightning_logs").glob("version_*/config.yaml")
-            assert rate in config.read_text()
+            assert rate in (run / "config.yaml").read_text()
