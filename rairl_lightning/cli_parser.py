@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import yaml
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.plugins.environments import SLURMEnvironment
@@ -15,10 +16,12 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException, SI
 
 from rairl_lightning.algorithms.base import PairModule
 from rairl_lightning.callbacks.checkpoint_files import chosen
+from rairl_lightning.callbacks.hyperparameters import Hyperparameters
 from rairl_lightning.callbacks.interrupt import InterruptCheckpoint
 from rairl_lightning.callbacks.own_folder import RunLock, put_aside
 from rairl_lightning.cli_errors import explained, innermost, not_utf8
 from rairl_lightning.cli_imports import announce
+from rairl_lightning.cli_loggers import default_loggers
 from rairl_lightning.errors import ConfigError, RAIRLError, TrainingError
 
 # Importing a room makes the names of its classes known, so that YAML may say `RAIRL` for its full path.
@@ -156,7 +159,7 @@ class RAIRLCLI(LightningCLI):
                 self._choose_checkpoint()
         except RAIRLError:
             raise
-        except (TypeError, ValueError) as error:
+        except (ModuleNotFoundError, TypeError, ValueError) as error:
             raise innermost(error) from error
 
     def _choose_checkpoint(self) -> None:
@@ -188,13 +191,23 @@ class RAIRLCLI(LightningCLI):
         put_aside(run, Path(str(asked)) if asked is not None else None, curves)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """The Trainer, once its flags are known to suit the model.
+        """The Trainer, once its flags are known to suit the model, with loggers where the user named none.
 
         Raises:
             ConfigError: for flags that cannot work.
         """
-        check_trainer(self._get(self.config, "trainer"), manual=not self.model.automatic_optimization)
-        return super().instantiate_trainer(**kwargs)
+        given = self._get(self.config, "trainer")
+        check_trainer(given, manual=not self.model.automatic_optimization)
+        if given["logger"] in (None, True) and not given["barebones"]:
+            kwargs["logger"] = default_loggers(str(given["default_root_dir"]), str(self.subcommand))
+        trainer = super().instantiate_trainer(**kwargs)
+        if trainer.loggers and not given["fast_dev_run"]:
+            trainer.callbacks.append(Hyperparameters(self._plain()))  # type: ignore[attr-defined]
+        return trainer
+
+    def _plain(self) -> dict[str, Any]:
+        """The command's configuration as plain values."""
+        return yaml.safe_load(self.parser.dump(self.config, skip_none=False))[self.subcommand]
 
 
 class PlannedCLI(RAIRLCLI):

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from rairl_lightning.callbacks.hyperparameters import NUMBERS, TEXTS, settings_of
 from rairl_lightning.cli_parser import RAIRLCLI, ROOMS
 from rairl_lightning.data.datamodule import DemonstrationDataModule
 from rairl_lightning.errors import ConfigError
@@ -155,6 +156,13 @@ def test_a_key_that_was_dropped_or_changed_would_be_noticed() -> None:
     assert list(missing({"a": {"b": 1}}, {"a": {}})) == [".a.b"]
     assert list(missing(["Dense"], [{"class_path": "x.Dense"}])) == []
     assert list(missing(["Dense"], [{"class_path": "x.Sparse"}])) != []
+
+
+def test_a_column_of_the_hparams_tab_is_a_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is renamed would be an empty column."""
+    monkeypatch.chdir(tmp_path)
+    known = {key for one in (*ON, CONFIGS / "quickstart.yaml") for key in settings_of(as_dict(build(one)))}
+    assert known == {*NUMBERS, *TEXTS}
 
 
 # --- Knobs --------------------------------------------------------------------------------------------------------
