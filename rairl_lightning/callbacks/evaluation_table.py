@@ -65,7 +65,7 @@ MEASURES = (
 
 
 class EvaluationTable(Onlooker):
-    """Prints reranking, localisation and health at each evaluation: value, baseline, and change since the last one.
+    """Prints reranking, localisation and health at each evaluation: value, baseline, and change since it last did.
 
     In a terminal a table, above the bar of ``RoundProgress``; elsewhere one line. Without this callback it is quiet.
     """
@@ -73,7 +73,6 @@ class EvaluationTable(Onlooker):
     def __init__(self) -> None:
         self._console: Console = rich.get_console()
         self._before: dict[str, float] = {}
-        self._before_at: int | None = None
 
     def look(self, trainer: Trainer, module: RoundsModule, found: Found) -> None:
         """Print, in the first process."""
@@ -89,19 +88,17 @@ class EvaluationTable(Onlooker):
         (self._table if self._console.is_terminal else self._line)(title, values, samples)
         names = {measure.metric for measure in MEASURES} & values.keys()
         self._before |= {name: values[name] for name in names}
-        self._before_at = module.clock.round
 
     def state_dict(self) -> dict[str, Any]:
         """What the next evaluation is compared with."""
-        return {"before": dict(self._before), "before_at": self._before_at}
+        return {"before": dict(self._before)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` gave."""
-        self._before, self._before_at = dict(state_dict["before"]), state_dict["before_at"]
+        self._before = dict(state_dict["before"])
 
     def _table(self, title: str, values: Mapping[str, float], samples: int) -> None:
-        since = "change" if self._before_at is None else f"since round {self._before_at}"
-        table = new_table(title, ("value", "baseline", "ahead by", since))
+        table = new_table(title, ("value", "baseline", "ahead by", "change"))
         for measure in MEASURES:
             if measure.metric in values:
                 value, baseline = values[measure.metric], _baseline(measure, values)

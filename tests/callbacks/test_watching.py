@@ -309,7 +309,7 @@ def test_a_terminal_gets_a_table() -> None:
     health = {"health/level": 1.0, "health/restorations": 2.0}
     first, second = printed([ONE, TWO], terminal=True, health=health).split("selection, round 8 of 12")
     cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in second.splitlines() if line.startswith("│")]
-    assert "since round 4" in second and "change" in first and "selection, round 4 of 12" in first
+    assert "change" in first and "selection, round 4 of 12" in first
     assert cells == [
         ["pass@1, sampled, %", "50.0", "", "", "+0.0"],
         ["best of 8, reward, %", "70.0", "50.0 random", "+20.0", "-5.0"],

@@ -93,10 +93,10 @@ def draw_accuracy(axes: Axes, rows: Sequence[Row]) -> None:
         own = [row for row in rows if row["rule"] == rule]
         if own:
             n, right = [row["n"] for row in own], [100 * row["right"] for row in own]
-            first = rule == "reward"
-            style = {"linewidth": 2.4 if first else 1.2, "zorder": 3 if first else 2}
-            axes.plot(n, right, color=colour, marker=marker, markersize=5, label=SPOKEN.get(rule, rule), **style)
-            if first:
+            width, order = (2.4, 3) if rule == "reward" else (1.2, 2)
+            (line,) = axes.plot(n, right, color=colour, marker=marker, label=SPOKEN.get(rule, rule))
+            line.set(linewidth=width, zorder=order, markersize=5)
+            if rule == "reward":
                 low, high = [100 * row["low"] for row in own], [100 * row["high"] for row in own]
                 axes.fill_between(n, low, high, color=colour, alpha=0.15, linewidth=0)
     if rows:
