@@ -97,6 +97,9 @@ def innermost(error: BaseException) -> RAIRLError:
         found = cause
     if isinstance(found, RAIRLError):
         return found
+    if isinstance(found, ModuleNotFoundError):
+        told, remedy = " ".join(str(found).split()), "pip install it (for WandbLogger: wandb), or name another class"
+        return ConfigError("A configured class needs a package that is not installed.", got=told, remedy=remedy)
     return ConfigError("A configured value is refused.", got=found, remedy="--debug shows where")
 
 

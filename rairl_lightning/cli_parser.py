@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import yaml
 from jsonargparse import Namespace
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -20,12 +21,14 @@ from rairl_lightning.algorithms.base import PairModule
 from rairl_lightning.algorithms.rounds import RoundsModule
 from rairl_lightning.callbacks.checkpoint_files import chosen
 from rairl_lightning.callbacks.dry_run import DryRun
+from rairl_lightning.callbacks.hyperparameters import Hyperparameters
 from rairl_lightning.callbacks.interrupt import InterruptCheckpoint
 from rairl_lightning.callbacks.own_folder import OneFolder, RunLock, put_aside
 from rairl_lightning.callbacks.saved_config import SavedConfig
 from rairl_lightning.cli_checks import check_trainer, refuse_null
 from rairl_lightning.cli_errors import explained, innermost, not_utf8
 from rairl_lightning.cli_imports import announce
+from rairl_lightning.cli_loggers import default_loggers
 from rairl_lightning.cli_names import argument_names, loaded, public_classes
 from rairl_lightning.cli_print import commented, in_parsers_words
 from rairl_lightning.errors import ConfigError, RAIRLError, TrainingError
@@ -136,7 +139,7 @@ class RAIRLCLI(LightningCLI):
                 self._choose_checkpoint()
         except RAIRLError:
             raise
-        except (TypeError, ValueError) as error:
+        except (ModuleNotFoundError, TypeError, ValueError) as error:
             raise innermost(error) from error
 
     def _choose_checkpoint(self) -> None:
@@ -174,16 +177,25 @@ class RAIRLCLI(LightningCLI):
         put_aside(run, Path(str(asked)) if asked is not None else None, curves)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """The Trainer, once its flags are known to suit the model.
+        """The Trainer, once its flags are known to suit the model, with loggers where the user named none.
 
         Raises:
             ConfigError: for flags that cannot work.
         """
-        check_trainer(self._get(self.config, "trainer"), manual=not self.model.automatic_optimization)
+        given = self._get(self.config, "trainer")
+        check_trainer(given, manual=not self.model.automatic_optimization)
+        if given["logger"] in (None, True) and not given["barebones"]:
+            kwargs["logger"] = default_loggers(str(given["default_root_dir"]), str(self.subcommand))
         trainer = super().instantiate_trainer(**kwargs)
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             trainer.callbacks.append(DryRun())  # type: ignore[attr-defined]
+        elif trainer.loggers:
+            trainer.callbacks.append(Hyperparameters(self._plain()))  # type: ignore[attr-defined]
         return trainer
+
+    def _plain(self) -> dict[str, Any]:
+        """The command's configuration as plain values."""
+        return yaml.safe_load(self.parser.dump(self.config, skip_none=False))[self.subcommand]
 
 
 class PlannedCLI(RAIRLCLI):

@@ -12,6 +12,8 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rairl_lightning.cli import main
+from rairl_lightning.reporting.events import read_curves
+from rairl_lightning.reporting.files import Notes
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 ANY_WARNING = pytest.mark.filterwarnings("default")  # of the Trainer, about this machine
@@ -71,6 +73,8 @@ def test_a_baseline_is_fitted_tested_and_continued(
     else:
         assert "selection/rerank/majority" in values and "selection/rerank/reward" not in values
     assert rairl("test", *common, f"--ckpt_path={last}", monkeypatch=monkeypatch) == 0
+    curves = read_curves(run, Notes())
+    assert "test/pass@1" in curves and len(curves["sft/loss"]) == len(values["sft/loss"]), "of the training too"
     before = last.read_bytes()
     assert rairl("fit", *common, f"--ckpt_path={last}", monkeypatch=monkeypatch) == 0
     again, first = (torch.load(one, weights_only=True)["state_dict"] for one in (last, _copy(tmp_path, before)))

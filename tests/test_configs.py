@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
+from rairl_lightning.callbacks.hyperparameters import NUMBERS, TEXTS, settings_of
 from rairl_lightning.cli_parser import RAIRLCLI, ROOMS
 from rairl_lightning.data.datamodule import DemonstrationDataModule
 from rairl_lightning.errors import ConfigError
@@ -174,6 +175,13 @@ def test_a_key_that_was_dropped_or_changed_would_be_noticed() -> None:
         "d": [2],
     }
     assert merged(mine, {"a": {"class_path": "B"}})["a"] == {"class_path": "B"}
+
+
+def test_a_column_of_the_hparams_tab_is_a_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is renamed would be an empty column."""
+    monkeypatch.chdir(tmp_path)
+    known = {key for one in (*SHORT, CONFIGS / "quickstart.yaml") for key in settings_of(as_dict(build(one)))}
+    assert known == {*NUMBERS, *TEXTS}
 
 
 # --- Knobs --------------------------------------------------------------------------------------------------------

@@ -82,6 +82,11 @@ class PairModule(LightningModule):
         return self.pair
 
     @property
+    def last_step(self) -> int:
+        """The training step behind us, as Lightning counts what it logs: from 0."""
+        return self.clock.batches - 1
+
+    @property
     def anchors_reference(self) -> bool:
         """Whether the reference comes to differ from the base."""
         return False

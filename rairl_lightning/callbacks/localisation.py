@@ -53,16 +53,17 @@ class Localisation(PeriodicEvaluation):
         logprobs_NT = module.models.policy.score(tokens, module.max_tokens_per_microbatch).logprobs
         readings["logprob_drop"] = Reading(logprobs_NT, tokens.completion_mask)
         located = locate(perturbed, readings, self.interval)
+        self.rows = []
         if located and trainer.is_global_zero:
             grid_NT = None if rewards_NT is None else readings["reward"].grid_NT
             found = perturbed_rows(perturbed, from_first_token(located, tokens), examples, module.codec)
             read = token_rows(tokens, rewards_NT, grid_NT, logprobs_NT)
             sources = [examples[source] for source in perturbed.sources.tolist()]
-            rows = [
+            self.rows = [
                 {"round": module.clock.round, "split": split, **row, **_question(source), "tokens": one}
                 for row, source, one in zip(found, sources, read, strict=True)
             ]
-            write_rows(Path(trainer.default_root_dir) / LOCALISATION, rows)
+            write_rows(Path(trainer.default_root_dir) / LOCALISATION, self.rows)
         return _means(located)
 
 

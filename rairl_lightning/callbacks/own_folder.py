@@ -31,7 +31,7 @@ from rairl_lightning.evaluation.run_folder import (
 LOCK = ".running"
 REPORTS = (TRACES, TOKEN_REWARDS, RERANKING, LOCALISATION, HEALTH, LEAKS, SUMMARY)
 RESULTS = (FOLDER, "adapters", "interrupted.ckpt", *REPORTS)
-"""What makes a folder that of a run; a configuration and curves alone are of one that came to nothing."""
+"""What makes a folder that of a run, beside its curves; a configuration alone is of one that came to nothing."""
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
@@ -102,9 +102,9 @@ def put_aside(run: Path, continues: Path | None, others: Iterable[Path] = ()) ->
         return _put_aside_later_ones(run, steps_behind(continues))
     found = [run / name for name in RESULTS if (run / name).exists()]
     found += sorted(run.glob("hpc_ckpt_*.ckpt"))
-    if not found:
-        return None
     inside = [path for path in others if path.exists() and run.resolve() in path.resolve().parents]
+    if not found and not inside:
+        return None
     aside = _new_folder(run)
     for path in [*found, *inside, run / CONFIG]:
         if path.exists():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,7 +25,7 @@ def log_once(trainer: Trainer, module: PairModule, metrics: dict[str, float]) ->
     """Log at this training step alone; ``module.log`` repeats a value at every later step of the epoch."""
     trainer.callback_metrics.update({name: torch.tensor(value) for name, value in metrics.items()})
     for logger in trainer.loggers:
-        logger.log_metrics(metrics, step=module.clock.batches - 1)
+        logger.log_metrics(metrics, step=module.last_step)
 
 
 def answered_by(
@@ -48,6 +49,21 @@ def answered_by(
     )
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """What one evaluation on the selection split found.
+
+    Attributes:
+        batches: training steps before it, as the module's clock counts them.
+        metrics: by name, without the split's prefix.
+        rows: what the files of the run's folder got, in the first process alone.
+    """
+
+    batches: int
+    metrics: dict[str, float]
+    rows: list[dict[str, Any]]
+
+
 class PeriodicEvaluation(Callback):
     """Evaluates on the selection split every few rounds, and on the test split in ``rairl test``.
 
@@ -60,6 +76,8 @@ class PeriodicEvaluation(Callback):
 
     appends_to: ClassVar[tuple[str, ...]] = ()
     """Files of the run's folder that grow by rows with ``round`` and ``split``."""
+    latest: Evaluation | None = None
+    """Of this start; for those who tell of it."""
 
     def __init__(self, every_n_rounds: int, questions: int) -> None:
         if min(every_n_rounds, questions) < 1:
@@ -69,10 +87,11 @@ class PeriodicEvaluation(Callback):
                 got=f"{every_n_rounds}, {questions}",
             )
         self.every_n_rounds, self.questions = every_n_rounds, questions
+        self.rows: list[dict[str, Any]] = []
 
     @abstractmethod
     def evaluate(self, trainer: Trainer, module: RoundsModule, split: str) -> dict[str, float]:
-        """Metrics on ``split`` by name, without the split's prefix."""
+        """Metrics on ``split`` by name, without the split's prefix; leaves what it wrote to files in ``rows``."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take back what a run that was stopped had written behind the checkpoint that it goes on from."""
@@ -106,10 +125,12 @@ class PeriodicEvaluation(Callback):
             warnings.warn(f"{type(self).__name__}: the {split} split is empty, nothing is evaluated.", stacklevel=2)
             return
         with trainer.precision_plugin.forward_context():  # as in training; callbacks run outside of it
-            metrics = {f"{split}/{name}": value for name, value in self.evaluate(trainer, module, split).items()}
+            found = self.evaluate(trainer, module, split)
+        metrics = {f"{split}/{name}": value for name, value in found.items()}
         if split == "test":
             module.log_dict(metrics)
         else:
+            self.latest = Evaluation(module.clock.batches, found, self.rows)
             log_once(trainer, module, metrics)
 
     def examples(self, trainer: Trainer, split: str) -> Sequence[Demonstration]:

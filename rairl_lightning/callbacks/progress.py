@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import rich
 from lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -30,7 +31,7 @@ class RoundProgress(Callback):
     """
 
     def __init__(self) -> None:
-        self._console = Console()
+        self._console: Console = rich.get_console()  # everybody's, so that tables stand above the bar
         self._progress: Progress | None = None
         self._tasks: dict[Phase, Any] = {}
         self._printed: tuple[Phase, int] | None = None

@@ -65,7 +65,8 @@ class Reranking(PeriodicEvaluation):
         if trainer.is_global_zero:
             at = {"round": module.clock.round, "split": split, "questions": len(questions)}
             row = {**at, "best_of": self._best_of(rules), **self._quality(answered, rewards_QN)}
-            append_rows(Path(trainer.default_root_dir) / RERANKING, [row])
+            self.rows = [row]
+            append_rows(Path(trainer.default_root_dir) / RERANKING, self.rows)
         if rewards_QN is None:
             return metrics
         generator = torch.Generator().manual_seed(self.seed)

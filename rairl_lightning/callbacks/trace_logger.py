@@ -7,23 +7,26 @@ from pathlib import Path
 from typing import Any
 
 from lightning import Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 
 from rairl_lightning.algorithms.rounds import RoundsModule
 from rairl_lightning.callbacks.periodic import PeriodicEvaluation, answered_by
+from rairl_lightning.callbacks.showing import show_text
 from rairl_lightning.evaluation.run_folder import TOKEN_REWARDS, TRACES, append_rows
 from rairl_lightning.evaluation.token_rows import token_rows
 from rairl_lightning.module import RAIRL
 from rairl_lightning.types import Demonstration, TokenBatch
 
 Row = dict[str, Any]
+SHOWN = ("id", "source", "reward", "correct", "prompt", "completion")
+FENCE = "~" * 8  # longer than what a trace may hold itself
 
 
 class TraceLogger(PeriodicEvaluation):
-    """Appends sampled traces to ``traces.jsonl`` in the run folder, and shows them in TensorBoard.
+    """Appends sampled traces to ``traces.jsonl`` in the run folder, and shows them beside the experts' as ``traces``.
 
-    ``token_rewards.jsonl`` has the same traces and the experts' to the same questions, with every token's reward and
-    log-probability. The reward is the learned one, null for a baseline.
+    The text ``traces`` goes to every logger that takes texts (TensorBoard, Weights & Biases). ``token_rewards.jsonl``
+    has the same traces and the experts' to the same questions, with every token's reward and log-probability. The
+    reward is the learned one, null for a baseline.
 
     Args:
         every_n_rounds: rounds between two samplings, >= 1.
@@ -62,8 +65,10 @@ class TraceLogger(PeriodicEvaluation):
             folder = Path(trainer.default_root_dir)
             append_rows(folder / TRACES, rows)
             policy = [{**row, "source": "policy", **one} for row, one in zip(rows, read, strict=True)]
-            append_rows(folder / TOKEN_REWARDS, [*policy, *experts])
-            _show(trainer, rows)
+            self.rows = [*policy, *experts]
+            append_rows(folder / TOKEN_REWARDS, self.rows)
+            shown = [row for pair in zip(experts, policy, strict=True) for row in pair]
+            show_text(trainer, module, "traces", _markdown(shown), [{key: row[key] for key in SHOWN} for row in shown])
         return {}
 
 
@@ -88,15 +93,22 @@ def _experts(module: RoundsModule, examples: Sequence[Demonstration], at: Row) -
     ]
 
 
-def _show(trainer: Trainer, rows: Sequence[Row]) -> None:
-    text = "\n\n---\n\n".join(
-        f"**{row['id']}** {_judged(row)}\n\n{row['prompt']}\n\n```\n{row['completion']}\n```" for row in rows
-    )
-    for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_text("traces", text, global_step=rows[0]["round"])
+def judged(row: Row) -> str:
+    """What is known of a trace: its reward, and whether its answer is right.
+
+    >>> judged({"reward": 0.5, "correct": False}), judged({"reward": None, "correct": None})
+    ('reward +0.50 · wrong', 'no reward')
+    """
+    paid = "no reward" if row["reward"] is None else f"reward {row['reward']:+.2f}"
+    return paid if row["correct"] is None else f"{paid} · {'right' if row['correct'] else 'wrong'}"
 
 
-def _judged(row: Row) -> str:
-    paid = "" if row["reward"] is None else f"reward {row['reward']:+.2f}, "
-    return paid + ("right" if row["correct"] else "wrong")
+def _markdown(rows: Sequence[Row]) -> str:
+    """Expert and policy by turns, under their question."""
+    parts = []
+    for row in rows:
+        if row["source"] == "expert":
+            question = "\n".join(f"> {line}" for line in row["prompt"].splitlines())
+            parts.append(f"### {row['id']}\n\n{question}")
+        parts.append(f"**{row['source'].capitalize()}** · {judged(row)}\n\n{FENCE}\n{row['completion']}\n{FENCE}")
+    return "\n\n".join(parts)

@@ -22,6 +22,8 @@
 ``config.yaml``
     the whole configuration, and above it as comments command, commits, versions and device; runs of earlier versions
     have it under ``logs/version_…`` (:func:`config_of`).
+``logs/metrics.csv``
+    ``MetricsCSV``; every scalar of TensorBoard's event files beside it, a line a training step.
 
 ``earlier/NNN``
     What an earlier run left in the same folder.
@@ -44,6 +46,7 @@ CONFIG = "config.yaml"
 TRACES, TOKEN_REWARDS = "traces.jsonl", "token_rewards.jsonl"
 RERANKING, LOCALISATION = "reranking.jsonl", "localisation.jsonl"
 HEALTH, LEAKS, SUMMARY = "health.json", "leaks.json", "summary.json"
+LOGS, METRICS = "logs", "metrics.csv"
 EARLIER = "earlier"
 
 
@@ -57,10 +60,11 @@ def append_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 def config_of(run: Path) -> Path | None:
     """The configuration as a run wrote it: in its folder, or where its logger put it, the latest start's.
 
-    Lightning writes it into the logger's folder, ``logs/version_3``, where the logger has one.
+    Lightning writes it into the logger's folder where the logger has one: ``logs``, or ``logs/version_3`` of a logger
+    that the user configured.
     """
     logged = sorted(run.glob(f"*/version_*/{CONFIG}"), key=_version)
-    return next((file for file in (run / CONFIG, *reversed(logged)) if file.is_file()), None)
+    return next((file for file in (run / CONFIG, run / LOGS / CONFIG, *reversed(logged)) if file.is_file()), None)
 
 
 def _version(file: Path) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import rich
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -45,7 +46,7 @@ def print_summary(summary: Figures, console: Console | None = None) -> None:
         ("pass@1", ("greedy", "sampled"), summary["pass@1"]),
         ("Hit@1", ("token", "interval", "step"), summary["hit@1"]),
     )
-    console = console or Console()
+    console = console or rich.get_console()
     for title, columns, rows in sections:
         print_rows(console, title, columns, rows)
     samples = summary["samples"]
@@ -89,6 +90,20 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     partial.replace(path)
 
 
+def new_table(title: str, columns: Sequence[str]) -> Table:
+    """A table of figures without rows: names to the left, figures to the right.
+
+    Args:
+        title: heads the column of names.
+        columns: in order.
+    """
+    table = Table(title_justify="left")
+    table.add_column(title, no_wrap=True)
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
 def print_rows(console: Console, title: str, columns: tuple[str, ...], rows: Figures) -> None:
     """Print one table of intervals.
 
@@ -98,10 +113,7 @@ def print_rows(console: Console, title: str, columns: tuple[str, ...], rows: Fig
         columns: in order.
         rows: by name, ``[value, low, high]`` by column.
     """
-    table = Table(title_justify="left")
-    table.add_column(title, no_wrap=True)
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
+    table = new_table(title, columns)
     for name, cells in rows.items():
         table.add_row(name, *(per_cent(cells[column]) for column in columns))
     console.print(table)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -32,6 +33,16 @@ def token_rows(
         logprobs = _rounded(logprobs_NT[row, mask_T])
         out.append({"offsets": offsets, "reward": rewards, "grid": grid, "logprob": logprobs})
     return out
+
+
+def colour_scale(rewards: Sequence[float]) -> float:
+    """The 95th percentile of the sizes of the rewards, so that a few large ones do not pale the others; 1 for none.
+
+    >>> colour_scale([0.5, -1.0, 2.0])
+    2.0
+    """
+    sizes = sorted(abs(value) for value in rewards if math.isfinite(value))
+    return (sizes[min(len(sizes) - 1, int(0.95 * len(sizes)))] if sizes else 0.0) or 1.0
 
 
 def _rounded(values_T: Tensor) -> list[float | None]:

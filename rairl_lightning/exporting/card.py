@@ -14,12 +14,12 @@ from rairl_lightning import __version__
 from rairl_lightning.components.description import described
 from rairl_lightning.evaluation.artefact import Artefact
 from rairl_lightning.evaluation.run_folder import RERANKING, config_of
+from rairl_lightning.evaluation.settings import flattened
 from rairl_lightning.evaluation.summary import per_cent
 from rairl_lightning.exporting import said
 from rairl_lightning.exporting.players import Exported
 from rairl_lightning.reporting.files import Notes, Row, read_mapping, read_rows
 from rairl_lightning.reporting.sections import Figures, Sources, figures_of
-from rairl_lightning.reporting.settings import flattened
 from rairl_lightning.reporting.tables import Table
 from rairl_lightning.text.visible import visible
 

@@ -34,7 +34,8 @@ def read_curves(run: Path, notes: Notes) -> dict[str, Curve]:
     """Every scalar of the run by its tag, ``(step, value)`` in order of steps; values that are not finite are dropped.
 
     A run that was resumed has several event files: from the first step of a later one on, the earlier ones are not
-    read; nor is what another run left in the folder.
+    read; nor is what another run left in the folder. ``rairl test`` has a file of its own, which takes nothing back.
+    ``hp/…`` is left out: other curves say the same.
     """
     found = (file for file in run.rglob("events.out.tfevents*") if EARLIER not in file.relative_to(run).parts)
     files = sorted(found, key=lambda file: (file.name, str(file)))
@@ -44,7 +45,8 @@ def read_curves(run: Path, notes: Notes) -> dict[str, Curve]:
         start = min((step for points in read.values() for step, _ in points), default=None)
         if start is None:
             continue
-        for points in curves.values():
+        trained = any(not tag.startswith("test/") and tag != "epoch" for tag in read)
+        for points in curves.values() if trained else ():
             for step in [step for step in points if step >= start]:
                 del points[step]
         for tag, pairs in read.items():
@@ -57,7 +59,7 @@ def _read(file: Path, notes: Notes) -> dict[str, list[tuple[int, float]]]:
 
     try:
         events = EventAccumulator(str(file), size_guidance={"scalars": KEPT, "tensors": 1}).Reload()
-        tags = events.Tags()["scalars"]
+        tags = [tag for tag in events.Tags()["scalars"] if not tag.startswith("hp/")]
         read = {tag: [(one.step, one.value) for one in events.Scalars(tag)] for tag in tags}
     except (OSError, ValueError, KeyError) as error:
         notes.add(f"{file.name} cannot be read: {error}.")

@@ -13,11 +13,12 @@ from markupsafe import Markup
 
 from rairl_lightning import __version__
 from rairl_lightning.evaluation import run_folder
+from rairl_lightning.evaluation.token_rows import colour_scale
 from rairl_lightning.reporting.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH
 from rairl_lightning.reporting.files import Notes, Row, read_rows
 from rairl_lightning.reporting.pairs import choose_pairs, is_found
 from rairl_lightning.reporting.sections import Figures, Sources, figures_of
-from rairl_lightning.reporting.tokens import Marked, colour_scale, marked, pieces
+from rairl_lightning.reporting.tokens import Marked, marked, pieces
 from rairl_lightning.reporting.traces import KINDS, Choice, Shown, choose, is_right
 from rairl_lightning.text.visible import visible
 

@@ -10,12 +10,12 @@ from typing import Any
 import yaml
 
 from rairl_lightning.evaluation import run_folder
+from rairl_lightning.evaluation.settings import Difference, differences
 from rairl_lightning.reporting import tables
 from rairl_lightning.reporting.charts import Chart, Series, chart
 from rairl_lightning.reporting.curves import curve_charts
 from rairl_lightning.reporting.events import Curve, phases_of, read_curves
 from rairl_lightning.reporting.files import Notes, Row, read_mapping, read_rows
-from rairl_lightning.reporting.settings import Difference, differences
 from rairl_lightning.reporting.tables import Table, spoken
 
 RULES = ("reward", "weighted", "majority", "logprob", "shortest", "random", "oracle")

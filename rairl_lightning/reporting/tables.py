@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from rairl_lightning.evaluation.leak_advice import BEFORE, PERTURBED, ROLLOUTS
+from rairl_lightning.evaluation.settings import ABSENT
 from rairl_lightning.evaluation.summary import per_cent
 from rairl_lightning.reporting.events import Curve
 from rairl_lightning.reporting.files import Row
-from rairl_lightning.reporting.settings import ABSENT
 
 COMPARED = {one.key: f"{one.positives.capitalize()} against {one.negatives}" for one in (BEFORE, ROLLOUTS, PERTURBED)}
 

@@ -59,16 +59,6 @@ def shade(value: float | None, scale: float) -> str:
     return f"{'h' if value > 0 else 'l'}{step}" if step else "z"
 
 
-def colour_scale(rewards: Sequence[float]) -> float:
-    """The 95th percentile of the sizes of the rewards, so that a few large ones do not pale the others; 1 for none.
-
-    >>> colour_scale([0.5, -1.0, 2.0])
-    2.0
-    """
-    sizes = sorted(abs(value) for value in rewards if math.isfinite(value))
-    return (sizes[min(len(sizes) - 1, int(0.95 * len(sizes)))] if sizes else 0.0) or 1.0
-
-
 def marked(text: str, tokens: dict[str, Any], scale: float, marks: dict[str, Span | None] | None = None) -> Marked:
     """Lay out a trace.
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from report_run import HOSTILE, TEXT, cut, lines, trace, write_run
+from torch.utils.tensorboard import SummaryWriter
 
 from rairl_lightning.cli import main
 from rairl_lightning.errors import CheckpointError, ConfigError
@@ -61,6 +62,8 @@ def test_the_configuration_is_found_where_lightning_writes_it(tmp_path: Path) ->
         (tmp_path / "logs" / f"version_{version}" / "config.yaml").write_text(f"seed_everything: {version}")
         assert config_of(tmp_path) == tmp_path / "logs" / f"version_{version}" / "config.yaml"
     assert "seed_everything: 10" in figures_of(Sources(tmp_path), Notes()).config
+    (tmp_path / "logs" / "config.yaml").write_text("seed_everything: 1")
+    assert config_of(tmp_path) == tmp_path / "logs" / "config.yaml"
     (tmp_path / "config.yaml").write_text("seed_everything: 0")
     assert config_of(tmp_path) == tmp_path / "config.yaml"
 
@@ -186,6 +189,18 @@ def test_pairs_are_found_and_missed_in_turn() -> None:
     rows = [{"id": n, "kind": f"k{n % 2}", "hit": {"reward": {"step": n < 8}}} for n in range(10)]
     pairs, seen = choose_pairs(rows, 4)
     assert [row["id"] for row in pairs] == [0, 8, 1, 9] and seen == 10
+
+
+def test_a_test_takes_no_curve_back(hand_made: Path) -> None:
+    """Its events begin at step 0, as those of a run that starts anew."""
+    before = read_curves(hand_made, Notes())
+    with SummaryWriter(str(hand_made / "logs" / "test")) as writer:
+        writer.add_scalar("test/pass@1", 0.5, 0)
+        writer.add_scalar("epoch", 0, 0)
+    with SummaryWriter(str(hand_made / "logs")) as writer:
+        writer.add_scalar("hp/pass@1", 0.5, 40)
+    after = read_curves(hand_made, Notes())
+    assert after == {**before, "test/pass@1": ((0, 0.5),), "epoch": ((0, 0.0),)}, "and hp/… is said by others"
 
 
 def test_curves_and_phases(hand_made: Path) -> None:

@@ -19,6 +19,7 @@ from rairl_lightning.callbacks.health.snapshot import Snapshot
 from rairl_lightning.callbacks.health.verdict import Collapse, Outcome, TrainingVerdict
 from rairl_lightning.callbacks.health.watch import Watch
 from rairl_lightning.callbacks.interrupt import InterruptCheckpoint
+from rairl_lightning.callbacks.onlooker import Behind
 from rairl_lightning.callbacks.periodic import log_once
 from rairl_lightning.data.datamodule import DemonstrationDataModule
 from rairl_lightning.errors import CheckpointError, ConfigError
@@ -84,11 +85,11 @@ class Health(Callback):
     # Hooks -----------------------------------------------------------------------------------------------------
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Stand behind what measures and records a round, and before what saves it."""
+        """Stand behind what measures and records a round, and before what tells of it and saves it."""
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        saving = [one for one in callbacks if isinstance(one, Checkpoint | InterruptCheckpoint)]
-        others = [one for one in callbacks if one is not self and one not in saving]
-        trainer.callbacks = [*others, self, *saving]  # type: ignore[attr-defined]
+        behind = [one for one in callbacks if isinstance(one, Behind | Checkpoint | InterruptCheckpoint)]
+        others = [one for one in callbacks if one is not self and one not in behind]
+        trainer.callbacks = [*others, self, *behind]  # type: ignore[attr-defined]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """A run that was stopped for good is not continued."""
