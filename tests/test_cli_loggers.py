@@ -63,8 +63,7 @@ def test_by_default_there_are_events_and_a_table(
     (found,) = loggers
     assert [type(one) for one in found] == [TensorBoardLogger, MetricsCSV]
     assert len(list((tmp_path / "logs").glob("events.*"))) == 1
-    assert {path.name for path in tmp_path.iterdir()} == {".running", "final.pt", "logs"}
-    assert yaml.safe_load((tmp_path / "logs" / "config.yaml").read_text())["trainer"]["max_epochs"] == 1
+    assert {path.name for path in tmp_path.iterdir()} == {".running", "config.yaml", "final.pt", "logs"}
     assert yaml.safe_load((tmp_path / "logs" / "hparams.yaml").read_text())["model"] == "Toy"
 
 
@@ -90,7 +89,7 @@ def test_a_command_beside_fit_leaves_its_curves_alone(rairl: Run, tmp_path: Path
     before = files(tmp_path / "logs")
     assert rairl(command="validate") == 0
     assert files(tmp_path / "logs") == before
-    assert (tmp_path / "logs" / "validate" / "config.yaml").is_file()
+    assert list((tmp_path / "logs" / "validate").glob("events.*"))
 
 
 def test_a_package_that_is_missing_is_named_with_the_remedy(rairl: Run, capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,7 +110,7 @@ def test_a_run_that_came_to_nothing_is_not_mixed_with_the_next(rairl: Run, tmp_p
     assert rairl("--model.disk_full=true") != 0
     assert rairl("--model.lr=0.2") == 0
     rates = {folder: yaml.safe_load((folder / "config.yaml").read_text())["model"]["init_args"]["lr"]
-             for folder in (tmp_path / "logs", tmp_path / "earlier" / "001" / "logs")}  # fmt: skip
+             for folder in (tmp_path, tmp_path / "earlier" / "001")}  # fmt: skip
     assert list(rates.values()) == [0.2, 0.1]
 
 
