@@ -250,9 +250,8 @@ class RAIRL(RoundsModule):
     def planned_updates(self) -> dict[str, int]:
         """What the schedules span."""
         budget = self.discriminator_updates
-        warmup = (
-            -(-self.warmup.updates // self.updates_a_round) * self.updates_a_round
-        )  # it takes whole steps of the expected
+        rounds = -(-self.warmup.updates // self.updates_a_round)  # whole ones
+        warmup = rounds * self.updates_a_round
         discriminator = warmup + self.rounds * budget.most
         return {
             "policy": self.rounds * self.policy_objective.updates,

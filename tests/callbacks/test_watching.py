@@ -18,15 +18,13 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from matplotlib.figure import Figure
 from PIL import Image
-from rich.console import Console
 from tensorboard.plugins.hparams import metadata
 from watching import CONFIG, Watched, events, scalars, table, watch
 
-from rairl_lightning.algorithms.phases import Phase, Warmup
-from rairl_lightning.callbacks import EvaluationTable, Figures, Reranking
+from rairl_lightning.algorithms.phases import Warmup
+from rairl_lightning.callbacks import Figures, Reranking
 from rairl_lightning.callbacks import hyperparameters as hp
 from rairl_lightning.callbacks.onlooker import Behind
-from rairl_lightning.callbacks.periodic import Evaluation
 from rairl_lightning.callbacks.showing import show_figure, show_text, shows_figures
 from rairl_lightning.callbacks.tensorboard import begin_at
 from rairl_lightning.errors import ConfigError
@@ -276,59 +274,3 @@ def test_a_baseline_shows_what_it_has(make: Any, base: Path, tmp_path: Path) -> 
     assert "hp/rerank/random" in curves and "hp/rerank/reward" not in curves
     assert ("hp/pass@1" in curves) is (make is gates.sft)
     assert agree(table(tmp_path / "run" / "logs"), curves)
-
-
-# --- The terminal -------------------------------------------------------------------------------------------------
-
-
-def printed(metrics: list[dict[str, float]], *, terminal: bool, health: dict[str, float] | None = None) -> str:
-    """What is printed of evaluations, one after the other."""
-    out, callback = io.StringIO(), EvaluationTable()
-    callback._console = Console(file=out, force_terminal=terminal, width=100, color_system=None)
-    module: Any = gates.module(None, rounds=12)
-    module.clock.phase = Phase.ADVERSARIAL
-    for number, one in enumerate(metrics, 1):
-        module.clock.round = 4 * number
-        trainer: Any = _Trainer([])
-        trainer.callback_metrics = {f"selection/{name}": value for name, value in one.items()} | (health or {})
-        rows = [{"best_of": {"2": {}, "8": {}}}]
-        callback.look(trainer, module, {Reranking: Evaluation(number, one, rows)})
-        again = EvaluationTable()
-        again._console = callback._console
-        again.load_state_dict(callback.state_dict())
-        callback = again  # a resumed run compares with the same
-    return out.getvalue()
-
-
-ONE = {"rerank/random": 0.5, "rerank/reward": 0.75, "rerank/auroc": 0.8, "localise/reward_step": float("nan")}
-TWO = {"rerank/random": 0.5, "rerank/reward": 0.7, "rerank/auroc": 0.8125, "localise/reward_step": 0.4}
-TWO |= {"localise/logprob_drop_step": 0.6}
-
-
-def test_a_terminal_gets_a_table() -> None:
-    health = {"health/level": 1.0, "health/restorations": 2.0}
-    first, second = printed([ONE, TWO], terminal=True, health=health).split("selection, round 8 of 12")
-    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in second.splitlines() if line.startswith("│")]
-    assert "change" in first and "selection, round 4 of 12" in first
-    assert cells == [
-        ["pass@1, sampled, %", "50.0", "", "", "+0.0"],
-        ["best of 8, reward, %", "70.0", "50.0 random", "+20.0", "-5.0"],
-        ["AUROC of the reward", "0.812", "0.500 chance", "+0.312", "+0.012"],
-        ["Hit@1, step, %", "40.0", "60.0 log-probability", "-20.0", ""],
-        ["health", "warning", "restored 2 times", "", ""],
-    ]
-    assert "Hit@1" not in first, "not measured is not shown"
-
-
-def test_elsewhere_it_is_one_line() -> None:
-    lines = printed([ONE, TWO], terminal=False).splitlines()
-    assert lines == [
-        "selection, round 4 of 12: pass@1, sampled, % 50.0  best of 8, reward, % 75.0 (random 50.0)  "
-        "AUROC of the reward 0.800 (chance 0.500)",
-        "selection, round 8 of 12: pass@1, sampled, % 50.0 (+0.0)  best of 8, reward, % 70.0 (random 50.0, -5.0)  "
-        "AUROC of the reward 0.812 (chance 0.500, +0.012)  Hit@1, step, % 40.0 (log-probability 60.0)",
-    ]
-
-
-def test_nothing_measured_is_nothing_printed() -> None:
-    assert printed([{}], terminal=True) == ""

@@ -10,7 +10,11 @@ SHAPES = [(1, 5, 3), (16, 64, 48), (2, 3, 1), (300, 17, 129)]
 
 @pytest.mark.parametrize(("rows", "inputs", "outputs"), SHAPES)
 @pytest.mark.parametrize("with_bias", [False, True])
-def test_both_layouts_compute_torchs_linear(rows: int, inputs: int, outputs: int, with_bias: bool) -> None:
+@pytest.mark.parametrize("wide", [False, True], ids=["AVX2", "AVX-512"])
+def test_both_layouts_compute_torchs_linear(
+    wide: bool, rows: int, inputs: int, outputs: int, with_bias: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onednn, "_wide_registers", lambda: wide)
     torch.manual_seed(0)
     x, weight = torch.randn(2, rows, inputs), torch.randn(outputs, inputs)
     bias = torch.randn(outputs) if with_bias else None
@@ -22,6 +26,20 @@ def test_both_layouts_compute_torchs_linear(rows: int, inputs: int, outputs: int
         torch.testing.assert_close(one, expected, atol=1e-4, rtol=1e-4)
     with pytest.raises(AssertionError):  # the tolerance tells a slightly different weight
         torch.testing.assert_close(onednn.linear(x, 1.001 * weight, bias), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("rows", "wide", "ours"), [(255, False, True), (256, False, False), (256, True, True)])
+def test_many_rows_are_torchs_where_its_own_product_is_faster(
+    rows: int, wide: bool, ours: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not onednn.available():
+        pytest.skip("this torch has no oneDNN operators")
+    taken: list[int] = []
+    apply = onednn._apply
+    monkeypatch.setattr(onednn, "_wide_registers", lambda: wide)
+    monkeypatch.setattr(onednn, "_apply", lambda x, *rest: taken.append(len(x)) or apply(x, *rest))
+    onednn.linear(torch.ones(rows, 4), torch.ones(3, 4))
+    assert taken == [rows] * ours
 
 
 def test_other_dtypes_and_autocast_fall_back_to_torch() -> None:
