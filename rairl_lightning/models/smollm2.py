@@ -70,7 +70,10 @@ def repair_tokenizer(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerB
 
 
 def prepare(folder: Path) -> Path:
-    """Write model (float32) and tokenizer, and check that they come back as they were.
+    """Write model and tokenizer, and check that they come back as they were.
+
+    In float16, whose rounding is small beside that to the 4 bits of the GGUF file: half the disk, and a frozen base that
+    is decoded faster (:class:`rairl_lightning.rollouts.Halved`).
 
     Args:
         folder: where to write; created if needed.
@@ -83,7 +86,7 @@ def prepare(folder: Path) -> Path:
     tokenizer = repair_tokenizer(AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name))
     model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.config.rms_norm_eps = round(model.config.rms_norm_eps, 9)  # stored as a float32
-    model.save_pretrained(folder)
+    model.half().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     _verify(folder, tokenizer)
     return folder

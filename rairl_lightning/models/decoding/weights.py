@@ -1,24 +1,25 @@
 """How the weights are held while tokens are drawn: as they are, or as a copy that is read faster.
 
-A copy has the adapters merged in, is made at the start of a call of the sampler and dropped at its end: it is never
-stale, and it is gone before the activations of an update need the memory.
+A copy that has the adapters merged in is made at the start of a call of the sampler and dropped at its end: it is never
+stale, and it is gone before the activations of an update need the memory. One of frozen weights alone may be kept.
 """
 
 from __future__ import annotations
 
 import functools
 import warnings
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from rairl_lightning.errors import ConfigError
-from rairl_lightning.functional import onednn
+from rairl_lightning.functional import halved, onednn
+from rairl_lightning.models.decoding.adapters import SideBySide, base_of, biases, mergeable, merged
 
 Linear = Callable[[Tensor], Tensor]
 GIB = 2**30
@@ -94,6 +95,36 @@ class Packed(_Copy):
 
 
 @dataclass(frozen=True)
+class Halved(Packed):
+    """Frozen weights that 16 bits hold without loss in float16, adapters beside them; other layers as :class:`Packed`.
+
+    The products are float32's; their weights are read in half the time. Most published checkpoints are of 16 bits, and
+    are not changed by being loaded into float32.
+
+    Attributes:
+        max_gib: most memory that the weights may take, in GiB of float32; larger models are decoded in place.
+        kept: keep the copy, half the size of the frozen weights, from call to call, since making it takes as long as
+            drawing some tens of tokens; else it is made at every call.
+    """
+
+    kept: bool = True
+
+    def hold(self, linears: Sequence[nn.Module]) -> Linear:
+        """See :class:`HeldWeights`."""
+        product = _halved(linears, kept=self.kept)
+        if product is None:
+            return super().hold(linears)
+        many, adapters = InPlace().hold(linears), SideBySide.of(linears)
+
+        def held(x: Tensor) -> Tensor:
+            if x.numel() >= onednn.MANY_ROWS * x.shape[-1]:
+                return many(x)
+            return product(x) if adapters is None else adapters.add_to(product(x), x)
+
+        return held
+
+
+@dataclass(frozen=True)
 class DynamicInt8(_Copy):
     """Adapters merged, weights rounded to 8 bits for each output, inputs rounded on the way: fast, and not the policy.
 
@@ -124,37 +155,31 @@ def _seven_bits() -> bool:
     return supported is None or not supported()
 
 
-def mergeable(linear: Any) -> bool:
-    """Whether one dense float32 matrix on a CPU can stand for the layer."""
-    base = linear.get_base_layer() if isinstance(linear, LoraLayer) else linear
-    quantised = getattr(base.weight, "quant_state", None) is not None
-    plain = type(base) is nn.Linear and base.weight.dtype == torch.float32
-    if base.weight.device.type != "cpu" or not (plain or quantised):
-        return False
-    # DoRA and other variants are more than a sum.
-    return not isinstance(linear, LoraLayer) or not (linear.merged or getattr(linear, "lora_variant", None))
-
-
-def merged(linear: Any) -> tuple[Tensor, Tensor | None]:
-    """Weight ``[out, in]`` with the active adapters added, and bias; float32. May be the layer's own tensors."""
-    base = linear.get_base_layer() if isinstance(linear, LoraLayer) else linear
-    weight = base.weight
-    if (state := getattr(weight, "quant_state", None)) is not None:
-        from bitsandbytes.functional import dequantize_4bit
-
-        weight = dequantize_4bit(weight.data, state)
-    weight = weight.detach().float()
-    if isinstance(linear, LoraLayer) and not linear.disable_adapters:
-        for adapter in linear.active_adapters:
-            if adapter in linear.lora_A:
-                weight = weight + linear.get_delta_weight(adapter)
-    return weight, base.bias
-
-
 def _side_by_side(linears: Sequence[nn.Module]) -> tuple[Tensor, Tensor | None]:
-    parts = [merged(linear) for linear in linears]
-    biases = [bias for _, bias in parts]
-    if all(bias is None for bias in biases):
-        return torch.cat([weight for weight, _ in parts]), None
-    filled = [w.new_zeros(len(w)) if bias is None else bias.detach().float() for w, bias in parts]
-    return torch.cat([weight for weight, _ in parts]), torch.cat(filled)
+    return torch.cat([merged(linear) for linear in linears]), biases(linears)
+
+
+_State = tuple[tuple[int, int], ...]
+_copies: weakref.WeakKeyDictionary[nn.Module, tuple[_State, halved.HalvedLinear | None]] = weakref.WeakKeyDictionary()
+
+
+def _halved(linears: Sequence[nn.Module], *, kept: bool) -> halved.HalvedLinear | None:
+    """Frozen layers side by side in float16; None where that loses something.
+
+    A copy that is kept is dropped with its layers, and made again when their weights have been written to. That 16 bits
+    do not suffice is remembered too.
+    """
+    bases = [base_of(linear) for linear in linears]
+    own = [parameter for base in bases for parameter in base.parameters()]
+    frozen = all(type(base) is nn.Linear for base in bases) and not any(parameter.requires_grad for parameter in own)
+    if not frozen or not halved.available():
+        return None
+    # A tensor made in inference mode has no version, and cannot be written to outside of it.
+    state = tuple((one.data_ptr(), 0 if one.is_inference() else one._version) for one in own)
+    known, copy = _copies.get(bases[0], (None, None))
+    if known != state:
+        weight = torch.cat([base.weight.detach() for base in bases])
+        copy = halved.HalvedLinear(weight, biases(linears)) if halved.lossless(weight) else None
+        if kept or copy is None:
+            _copies[bases[0]] = state, copy
+    return copy
