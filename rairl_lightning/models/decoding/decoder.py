@@ -22,12 +22,20 @@ TOLERANCES = {torch.float32: 1e-3, torch.bfloat16: 5e-2, torch.float16: 1e-2}
 _checked: weakref.WeakKeyDictionary[nn.Module, bool] = weakref.WeakKeyDictionary()
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
-"""Layer, queries ``[N, heads, size]``, keys and values ``[N, kv heads, size]`` to ``[N, heads · size]``."""
+"""Layer, queries ``[N, heads, size]`` with the scale of the scores, keys and values ``[N, kv heads, size]`` to
+``[N, heads · size]``."""
 
 
 @dataclass(frozen=True)
 class Norm:
-    """Root-mean-square normalisation, as Llama computes it."""
+    """Root-mean-square normalisation, as Llama computes it.
+
+    In fewer operations than F.rms_norm, not fused on a CPU: ``x / sqrt(mean x² + ε) = √n x / hypot(|x|, √(n ε))``.
+
+    Attributes:
+        weight: ``[n]``, times √n.
+        root_eps: √(n ε).
+    """
 
     weight: Tensor
     root_eps: Tensor
@@ -35,14 +43,15 @@ class Norm:
     @classmethod
     def of(cls, module: Any) -> Norm:
         """Read a module."""
-        return cls(module.weight, module.weight.new_tensor(module.variance_epsilon, dtype=torch.float32).sqrt())
+        width = len(module.weight)
+        root_eps = module.weight.new_tensor(width * module.variance_epsilon, dtype=torch.float32).sqrt()
+        return cls(module.weight.float() * width**0.5, root_eps)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Over the last dimension, in float32."""
         wide = x.float()
-        # Fewer operations than F.rms_norm, not fused on a CPU: sqrt(mean x² + ε) = hypot(|x| / sqrt n, sqrt ε).
-        root_mean_square = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).div_(x.shape[-1] ** 0.5)
-        return (wide / root_mean_square.hypot_(self.root_eps)).to(x.dtype) * self.weight
+        length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).hypot_(self.root_eps)
+        return (wide / length).mul_(self.weight).to(x.dtype)
 
 
 @dataclass(frozen=True)
@@ -71,7 +80,9 @@ class LeanDecoder:
         decoder, config = model.get_decoder(), model.config
         self.heads, self.groups = config.num_attention_heads, config.num_key_value_heads
         self.size = getattr(config, "head_dim", None) or config.hidden_size // self.heads
-        self.scale = self.size**-0.5
+        # A rotation leaves scales alone: that of the scores is given to the queries with it.
+        scales = [self.size**-0.5] * self.heads + [1.0] * self.groups
+        self.scales_K1 = torch.tensor(scales, device=model.device)[:, None]
         self.embed, self.rotary, self.norm = decoder.embed_tokens, decoder.rotary_emb, Norm.of(decoder.norm)
         head = model.get_output_embeddings()
         blocks = [linear for block in decoder.layers for linear in _linears(block)]
@@ -104,7 +115,7 @@ class LeanDecoder:
             ``[N, H]``.
         """
         x = self.embed(ids_N)
-        cos, sin = (part[0, :, None] for part in self.rotary(x, positions_N[None]))
+        cos, sin = ((part[0, :, None] * self.scales_K1).to(x.dtype) for part in self.rotary(x, positions_N[None]))
         # rotate_half(x) · sin = roll(x) · sin with the first half's sign turned.
         sin = torch.cat([-sin[..., : self.size // 2], sin[..., self.size // 2 :]], dim=-1)
         rotated, all_heads = self.heads + self.groups, self.heads + 2 * self.groups
@@ -115,11 +126,11 @@ class LeanDecoder:
                 parts = layer.query_norm(heads[:, : self.heads]), layer.key_norm(heads[:, self.heads : rotated])
                 queries_keys = torch.cat(parts, dim=1)
             half = queries_keys.roll(self.size // 2, dims=-1)
-            queries_keys = torch.addcmul(queries_keys * cos, half, sin).to(heads.dtype)
+            queries_keys = (queries_keys * cos).addcmul_(half, sin)
             attended = attend(number, queries_keys[:, : self.heads], queries_keys[:, self.heads :], heads[:, rotated:])
-            x = x + layer.out(attended)
+            x = layer.out(attended).add_(x)
             gate, up = layer.gate_up(layer.before_mlp(x)).chunk(2, dim=-1)
-            x = x + layer.down(F.silu(gate) * up)
+            x = layer.down(F.silu(gate).mul_(up)).add_(x)
         return x
 
     def logits(self, hidden_NH: Tensor) -> Tensor:
@@ -145,7 +156,7 @@ class LeanDecoder:
             shared = self.heads // self.groups
             k, v = (part.repeat_interleave(shared, dim=1) if shared > 1 else part for part in (k, v))
             # What stands before padding never reads it.
-            found = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self.scale)
+            found = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=1.0)
             return found.transpose(1, 2).reshape(rows * width, self.heads * self.size)
 
         positions = torch.arange(width, device=ids_BT.device).repeat(rows)

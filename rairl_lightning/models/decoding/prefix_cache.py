@@ -76,10 +76,10 @@ class PrefixCache:
     def attend(self, query_NHD: Tensor, keys_NKD: Tensor, values_NKD: Tensor, context: Context) -> Tensor:
         """Attention of one new token a row over its prompt and its own tokens, this one included.
 
-        ``softmax([q·K_prompt | q·K_own] · scale) [V_prompt; V_own]``; the prompt's keys are read once for all its rows.
+        ``softmax([q·K_prompt | q·K_own]) [V_prompt; V_own]``; the prompt's keys are read once for all its rows.
 
         Args:
-            query_NHD: ``[N, heads, size]``, rotated.
+            query_NHD: ``[N, heads, size]``, rotated and scaled.
             keys_NKD: ``[N, kv heads, size]``, rotated.
             values_NKD: likewise.
             context: where rows, prompts and padding are.
@@ -92,7 +92,7 @@ class PrefixCache:
 
     def _attend(self, query_NHD: Tensor, own_keys: Tensor, own_values: Tensor, context: Context) -> Tensor:
         prompts, groups, width, size = self.keys.shape
-        query_NKRD = (query_NHD * context.scale).unflatten(1, (groups, -1))
+        query_NKRD = query_NHD.unflatten(1, (groups, -1))
         # [P, kv heads, S · R, D]: all rows of a prompt read its keys together.
         together = context.rows.gathered(query_NKRD).transpose(1, 2)
         shape = together.shape[:4]
@@ -116,11 +116,10 @@ class Context:
         rows: of the batch.
         lengths_P: ``[P]`` real tokens of each prompt.
         width: of the padded prompts.
-        scale: of queries.
     """
 
-    def __init__(self, rows: Rows, lengths_P: Tensor, width: int, scale: float) -> None:
-        self.rows, self.scale, self.step = rows, scale, 0
+    def __init__(self, rows: Rows, lengths_P: Tensor, width: int) -> None:
+        self.rows, self.step = rows, 0
         padding_PT = torch.arange(width, device=lengths_P.device) >= lengths_P[:, None]
         bias_PT = torch.zeros(padding_PT.shape, device=padding_PT.device).masked_fill_(padding_PT, -torch.inf)
         self.bias_P11T = bias_PT[:, None, None, :] if bool(padding_PT.any()) else None

@@ -40,7 +40,7 @@ class Session:
         self.rows = torch.arange(len(prompts) * count, device=device)
         self.positions_N = self.lengths_P.repeat_interleave(count)
         prompts_N = torch.arange(len(prompts), device=device).repeat_interleave(count)
-        self.context = Context(Rows(prompts_N, len(prompts)), self.lengths_P, self.width, decoder.scale)
+        self.context = Context(Rows(prompts_N, len(prompts)), self.lengths_P, self.width)
 
     def keep(self, kept: Tensor) -> None:
         """Drop all rows but ``kept``, and the prompts that no row is left of."""
@@ -50,7 +50,7 @@ class Session:
         for cache in self.caches:
             cache.keep(kept, prompts)
         self.lengths_P, step = self.lengths_P[left], self.context.step
-        self.context = Context(Rows(prompts_N, len(left)), self.lengths_P, self.width, self.decoder.scale)
+        self.context = Context(Rows(prompts_N, len(left)), self.lengths_P, self.width)
         self.context.step = step
 
     def append(self, tokens_N: Tensor) -> None:
