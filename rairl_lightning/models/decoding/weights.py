@@ -103,11 +103,11 @@ class Halved(Packed):
 
     Attributes:
         max_gib: most memory that the weights may take, in GiB of float32; larger models are decoded in place.
-        kept: keep the copy, half the size of the frozen weights, from call to call, since making it takes as long as
-            drawing some tens of tokens; else it is made at every call.
+        kept: keep the copy from call to call, instead of making it each time, which takes about as long as drawing
+            fifteen tokens; it needs half the memory of the frozen weights, or more where their inputs are no multiple of 512.
     """
 
-    kept: bool = True
+    kept: bool = False
 
     def hold(self, linears: Sequence[nn.Module]) -> Linear:
         """See :class:`HeldWeights`."""
@@ -160,15 +160,13 @@ def _side_by_side(linears: Sequence[nn.Module]) -> tuple[Tensor, Tensor | None]:
 
 
 _State = tuple[tuple[int, int], ...]
-_copies: weakref.WeakKeyDictionary[nn.Module, tuple[_State, halved.HalvedLinear | None]] = weakref.WeakKeyDictionary()
+_Known = weakref.WeakKeyDictionary[nn.Module, tuple[_State, Any]]
+_lossless: _Known = weakref.WeakKeyDictionary()
+_copies: _Known = weakref.WeakKeyDictionary()
 
 
 def _halved(linears: Sequence[nn.Module], *, kept: bool) -> halved.HalvedLinear | None:
-    """Frozen layers side by side in float16; None where that loses something.
-
-    A copy that is kept is dropped with its layers, and made again when their weights have been written to. That 16 bits
-    do not suffice is remembered too.
-    """
+    """Frozen layers side by side in float16; None where that loses something."""
     bases = [base_of(linear) for linear in linears]
     own = [parameter for base in bases for parameter in base.parameters()]
     frozen = all(type(base) is nn.Linear for base in bases) and not any(parameter.requires_grad for parameter in own)
@@ -176,10 +174,20 @@ def _halved(linears: Sequence[nn.Module], *, kept: bool) -> halved.HalvedLinear 
         return None
     # A tensor made in inference mode has no version, and cannot be written to outside of it.
     state = tuple((one.data_ptr(), 0 if one.is_inference() else one._version) for one in own)
-    known, copy = _copies.get(bases[0], (None, None))
-    if known != state:
-        weight = torch.cat([base.weight.detach() for base in bases])
-        copy = halved.HalvedLinear(weight, biases(linears)) if halved.lossless(weight) else None
-        if kept or copy is None:
-            _copies[bases[0]] = state, copy
-    return copy
+    weights = [base.weight.detach() for base in bases]
+    if not _known(_lossless, bases[0], state, lambda: all(map(halved.lossless, weights))):
+        return None
+
+    def copy() -> halved.HalvedLinear:
+        return halved.HalvedLinear(weights[0] if len(weights) == 1 else torch.cat(weights), biases(linears))
+
+    return _known(_copies, bases[0], state, copy) if kept else copy()
+
+
+def _known(answers: _Known, module: nn.Module, state: _State, ask: Callable[[], Any]) -> Any:
+    """What was found before, unless the weights have been written to since; dropped with the module."""
+    before, answer = answers.get(module, (None, None))
+    if before != state:
+        answer = ask()
+        answers[module] = state, answer
+    return answer
