@@ -1,7 +1,8 @@
 """What a configuration may not say, refused before anything large is loaded."""
 
 from collections.abc import Mapping
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
 from rairl_lightning.cli_names import PACKAGE, argument_hints, listed, loaded, public_classes, taken_by
 from rairl_lightning.errors import ConfigError
@@ -78,8 +79,10 @@ def refuse_null(value: Any, path: str = "model") -> None:
     owner = loaded(name) if name.startswith(f"{PACKAGE}.") else None
     hints = argument_hints(owner) if owner is not None else {}
     for key, item in arguments.items():
-        taken = taken_by(hints.get(key), public_classes())
-        if item is None and taken and not isinstance(None, hints[key]):
+        hint: Any = hints.get(key)
+        refused = item is None and NoneType not in get_args(hint)
+        # Only now: it looks through every class that is loaded.
+        if refused and (taken := taken_by(hint, public_classes())) and not isinstance(None, hint):
             raise ConfigError(
                 f"{path}.{key} may not be null.",
                 expected=listed(taken),

@@ -26,8 +26,9 @@ def sgd(parameters: Any) -> torch.optim.Optimizer:
 
 
 def rairl(base: Path, pair: Any = None, **settings: Any) -> Callable[[], Any]:
+    """A step of warm-up and three rounds: the last is of a second epoch of :func:`data`."""
     players = {"policy_optimizer": sgd, "discriminator_optimizer": sgd, "sft_optimizer": sgd}
-    defaults = {"rounds": 5, "warmup": Warmup(2), "max_tokens_per_microbatch": 150, **players}
+    defaults = {"rounds": 3, "warmup": Warmup(2), "max_tokens_per_microbatch": 150, **players}
     return lambda: gates.module(pair or gates.full(base), **{**defaults, **settings})
 
 

@@ -13,13 +13,18 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
+from rairl_lightning.algorithms.phases import Warmup
 from rairl_lightning.callbacks import (
     Health,
 )
 from rairl_lightning.callbacks.health import History, Level, Sign
+from rairl_lightning.components import Fixed
 from rairl_lightning.module import RAIRL
+from rairl_lightning.rollouts import HFSampler
 
 RATE, FACTOR = 1e-3, 0.3
+QUICK = {"sampler": HFSampler(max_new_tokens=8), "discriminator_updates": Fixed(1), "warmup": Warmup(2)}
+"""Of rounds that no sign reads: half as long."""
 expected_collapse = pytest.mark.filterwarnings("ignore:Health, ")
 
 
@@ -85,9 +90,12 @@ def run(
     ckpt_path: Path | None = None,
     more: Sequence[Any] = (),
     pair: Any = gates.full,
+    read: bool = False,
     **settings: Any,
 ) -> Run:
+    """Train; ``read`` says whether a sign looks at what the rounds log."""
     torch.manual_seed(0)
+    settings = {**({} if read else QUICK), **settings}
     after = AfterHealth(folder if saved else None)
     module = gates.module(pair(base), **{"rounds": rounds, "policy_optimizer": gates.optimizer(RATE), **settings})
     trainer = gates.trainer(folder, [health, after, *more])

@@ -21,6 +21,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from rairl_lightning.algorithms.phases import Phase, SFTInitialisation, Warmup
 from rairl_lightning.callbacks import AdapterCheckpoint, InterruptCheckpoint, TraceLogger
 from rairl_lightning.callbacks.checkpoint_files import chosen
+from rairl_lightning.components import Fixed
 
 FORK = get_context("fork")
 STEPS = {"sft": range(0, 8), "warm-up": range(8, 10), "adversarial": range(10, 13)}
@@ -33,7 +34,8 @@ Moment = tuple[int, float]
 def module(base: Path) -> Any:
     """Two epochs of SFT, two steps of warm-up, three rounds; dropout, so that randomness counts."""
     sft = SFTInitialisation(2, patience=2, monitor="log_likelihood")
-    return gates.module(gates.shared(base, dropout=0.1), sft=sft, warmup=Warmup(4), rounds=3)
+    short = {"warmup": Warmup(2), "discriminator_updates": Fixed(1), "rounds": 3}
+    return gates.module(gates.shared(base, dropout=0.1), sft=sft, **short)
 
 
 class Marks(Checkpoint):

@@ -24,6 +24,7 @@ from rairl_lightning.components import (
     UpdateBudget,
 )
 from rairl_lightning.errors import ConfigError, TrainingError
+from rairl_lightning.rollouts import HFSampler
 
 SAME = 1e-5
 EACH_ROUND = {
@@ -95,7 +96,7 @@ def test_training_is_in_training_mode_and_recomputes_activations(base: Path, tmp
 @pytest.mark.parametrize("still", ["policy", "discriminator"])
 def test_a_player_that_never_moves_is_an_error(base: Path, tmp_path: Path, still: str) -> None:
     def run(rounds: int) -> None:
-        frozen = {f"{still}_optimizer": gates.optimizer(0.0)}
+        frozen = {f"{still}_optimizer": gates.optimizer(0.0), "group_size": 2, "sampler": HFSampler(max_new_tokens=4)}
         module = gates.module(
             gates.full(base), rounds=rounds, warmup=Warmup(0), discriminator_updates=Fixed(1), **frozen
         )
@@ -179,7 +180,7 @@ def test_the_micro_batch_split_changes_nothing(base: Path, tmp_path: Path, wrong
 def test_the_seed_decides_everything(base: Path, tmp_path: Path) -> None:
     def run(seed: int, noise: int = 0) -> dict[str, Tensor]:
         torch.manual_seed(0)  # adapters and heads start at random
-        module = gates.module(gates.shared(base, dropout=0.1), rounds=3, seed=seed)
+        module = gates.module(gates.shared(base, dropout=0.1), rounds=2, seed=seed)
         module.configure_model()
         torch.manual_seed(noise)
         fit(module, tmp_path)

@@ -211,7 +211,7 @@ def everything(trainer: Any) -> dict[str, Tensor]:
 @pytest.mark.parametrize(
     ("make", "settings", "stops"),
     [
-        (gates.sft, {"sft": SFTInitialisation(3, monitor="log_likelihood")}, (2, 5, 7)),
+        (gates.sft, {"sft": SFTInitialisation(2, monitor="log_likelihood")}, (2, 5, 7)),  # four steps an epoch
         (gates.grpo, {"rounds": 6}, (2, 4, 5)),
         (gates.grpo, {"rounds": 3, "sft": SFTInitialisation(1, monitor="log_likelihood")}, (2, 5, 6)),
     ],

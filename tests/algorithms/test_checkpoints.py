@@ -1,19 +1,18 @@
-"""What a checkpoint holds, what it refuses, and that continuing from one is not to have stopped."""
+"""Continuing from a checkpoint is not to have stopped."""
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import gates
 import pytest
 import torch
 from alike import EachStep
+from checkpointed import ROUNDS, a_module, run, small
 from lightning import Callback
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
@@ -21,24 +20,7 @@ from torch import Tensor
 from rairl_lightning.algorithms.phases import SFTInitialisation, Warmup
 from rairl_lightning.callbacks import AdapterCheckpoint, DiscriminatorProbe, InterruptCheckpoint
 from rairl_lightning.callbacks.interrupt import Wish
-from rairl_lightning.errors import CheckpointError
-from rairl_lightning.models import LoRASpec, SharedBase
 from rairl_lightning.module import RAIRL
-
-ROUNDS = 6  # of four in an epoch
-
-
-def a_module(spec: Any, **settings: Any) -> RAIRL:
-    torch.manual_seed(0)
-    return gates.module(spec, **{"rounds": ROUNDS, **settings})
-
-
-def run(
-    module: RAIRL, folder: Path, callbacks: Any = (), ckpt_path: Any = None, **settings: Any
-) -> tuple[dict[str, Tensor], Any]:
-    trainer = gates.trainer(folder, callbacks, **settings)
-    trainer.fit(module, datamodule=gates.data(), ckpt_path=ckpt_path)
-    return gates.everything(module, trainer), trainer
 
 
 @dataclass(frozen=True)
@@ -60,7 +42,7 @@ def straight(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Straight:
 @pytest.mark.parametrize("stop", range(2, 8))  # 2 ends the warm-up, 4 the first epoch
 def test_resuming_after_any_round_equals_no_stop(base: Path, tmp_path: Path, straight: Straight, stop: int) -> None:
     torch.manual_seed(stop)
-    module = gates.module(gates.full(base), rounds=ROUNDS)
+    module = small(gates.full(base))
     resumed, trainer = run(module, tmp_path, ckpt_path=straight.folder / f"{stop}.ckpt")
     assert gates.largest_difference(straight.end, resumed) == 0
     assert module.clock.round == trainer.global_step == ROUNDS
@@ -71,7 +53,7 @@ def test_resuming_with_adapters_and_dropout_equals_no_stop(base: Path, tmp_path:
     straight, _ = run(a_module(spec, rounds=rounds), tmp_path, [EachStep(tmp_path)])
     for stop in (3, 4):  # the first round, and the end of an epoch
         torch.manual_seed(stop)
-        module = gates.module(spec, rounds=rounds)
+        module = small(spec, rounds=rounds)
         resumed, trainer = run(module, tmp_path, ckpt_path=tmp_path / f"{stop}.ckpt")
         assert gates.largest_difference(straight, resumed) == 0, f"stopped after step {stop}"
         assert module.clock.round == trainer.global_step == rounds
@@ -89,7 +71,7 @@ def test_resuming_after_an_interrupt_equals_no_stop(
     with pytest.raises(SystemExit):
         run(a_module(gates.full(base)), tmp_path, [interrupt, CtrlC()])
     torch.manual_seed(1)
-    resumed, _ = run(gates.module(gates.full(base), rounds=ROUNDS), tmp_path, ckpt_path=tmp_path / "interrupted.ckpt")
+    resumed, _ = run(small(gates.full(base)), tmp_path, ckpt_path=tmp_path / "interrupted.ckpt")
     assert gates.largest_difference(straight.end, resumed) == 0
 
 
@@ -108,7 +90,7 @@ def test_forgetting_any_part_would_be_noticed(base: Path, tmp_path: Path, straig
             for state in checkpoint["optimizer_states"][1]["state"].values():
                 state["exp_avg"].zero_()
     torch.save(checkpoint, tmp_path / "broken.ckpt")
-    resumed, _ = run(gates.module(gates.full(base), rounds=ROUNDS), tmp_path, ckpt_path=tmp_path / "broken.ckpt")
+    resumed, _ = run(small(gates.full(base)), tmp_path, ckpt_path=tmp_path / "broken.ckpt")
     weights = [{k: v for k, v in one.items() if k.startswith("discriminator.")} for one in (straight.end, resumed)]
     assert gates.largest_difference(*weights) > 0
 
@@ -117,7 +99,7 @@ def test_resuming_within_the_sft_initialisation_equals_no_stop(base: Path, tmp_p
     def module() -> RAIRL:
         torch.manual_seed(0)
         sft = SFTInitialisation(3, patience=1, monitor="log_likelihood")
-        return gates.module(gates.full(base), sft=sft, rounds=2, warmup=Warmup(2))
+        return small(gates.full(base), sft=sft, rounds=2, warmup=Warmup(1))
 
     straight, trainer = run(module(), tmp_path, [EachStep(tmp_path)], limit_val_batches=1.0)
     steps = trainer.lightning_module.clock.batches
@@ -147,7 +129,7 @@ class Sends(Callback):
 def two_sft_epochs(base: Path) -> RAIRL:
     torch.manual_seed(0)
     sft = SFTInitialisation(2, patience=2, monitor="log_likelihood")
-    return gates.module(gates.full(base), sft=sft, rounds=1, warmup=Warmup(2))
+    return small(gates.full(base), sft=sft, rounds=1, warmup=Warmup(1))
 
 
 @pytest.fixture(scope="session")
@@ -233,82 +215,3 @@ def test_a_finished_run_is_not_continued(base: Path, tmp_path: Path) -> None:
     assert trainer.global_step == 2 and gates.largest_difference(straight, again) == 0
     _, trainer = run(a_module(gates.full(base), rounds=3), tmp_path, ckpt_path=last)
     assert trainer.global_step == 3, "more rounds do continue it"
-
-
-# --- Contents -----------------------------------------------------------------------------------------------------
-
-
-def saved(spec: Any, folder: Path) -> tuple[RAIRL, Path]:
-    module = a_module(spec, rounds=1)
-    run(module, folder, [AdapterCheckpoint()])
-    return module, folder / "checkpoints" / "last.ckpt"
-
-
-@pytest.mark.parametrize("quantisation", [None, "nf4"])
-def test_a_checkpoint_holds_nothing_of_the_base(base: Path, tmp_path: Path, quantisation: str | None) -> None:
-    module, path = saved(gates.shared(base, quantisation), tmp_path)
-    checkpoint = torch.load(path, weights_only=True)
-    names = checkpoint["state_dict"].keys()
-    assert all(".lora_" in name or name.startswith("discriminator.head.") for name in names)
-    trained = [p for player in ("policy", "discriminator") for p in module.models.trainable_parameters(player)]
-    assert len(names) == len(trained)
-    assert len(checkpoint["optimizer_states"]) == len(checkpoint["lr_schedulers"]) == 3
-    assert checkpoint["rairl"]["clock"]["round"] == 1
-    assert checkpoint["DemonstrationDataModule"]["buffer"]["rounds"]
-
-
-@pytest.fixture(scope="session")
-def whole(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint with nothing wrong."""
-    with torch.random.fork_rng(devices=[]):
-        return saved(gates.shared(base), tmp_path_factory.mktemp("whole"))[1]
-
-
-def broken(path: Path, change: Callable[[dict[str, Any]], Any], folder: Path) -> Path:
-    checkpoint = torch.load(path, weights_only=True)
-    change(checkpoint)
-    torch.save(checkpoint, folder / "broken.ckpt")
-    return folder / "broken.ckpt"
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda c: c["state_dict"].pop(next(iter(c["state_dict"]))), "1 missing"),
-        (lambda c: c["state_dict"].update({"policy.stranger": torch.zeros(1)}), "1 unexpected"),
-        (lambda c: c["state_dict"].clear(), "missing"),
-        (lambda c: c.pop("rairl"), "not written by rairl_lightning"),
-        (lambda c: c["rairl"].update(base="0123"), "another base model"),
-        (lambda c: c["DemonstrationDataModule"].update(buffer={"rounds": [{}]}), "replay buffer"),
-    ],
-)
-def test_what_does_not_fit_is_refused(base: Path, tmp_path: Path, whole: Path, change: Any, message: str) -> None:
-    with pytest.raises(CheckpointError, match=message):
-        run(a_module(gates.shared(base)), tmp_path, ckpt_path=broken(whole, change, tmp_path))
-
-
-def test_the_same_architecture_with_other_weights_is_another_base(tmp_path: Path, whole: Path) -> None:
-    other = gates.build_base(tmp_path / "other", steps=1, seed=1)
-    with pytest.raises(CheckpointError, match="another base model"):
-        run(a_module(gates.shared(other)), tmp_path, ckpt_path=whole)
-
-
-def test_an_adapter_of_another_rank_is_refused(base: Path, tmp_path: Path, whole: Path) -> None:
-    spec = gates.shared(base)
-    wider = SharedBase(spec.backbone, LoRASpec(8, 8), spec.discriminator_lora, spec.head)
-    with pytest.raises(CheckpointError, match="of another shape"):
-        run(a_module(wider), tmp_path, ckpt_path=whole)
-
-
-def test_a_checkpoint_runs_no_code(base: Path, tmp_path: Path, whole: Path) -> None:
-    extra = Path("a class that is not a plain value")
-    path = broken(whole, lambda checkpoint: checkpoint.update(extra=extra), tmp_path)
-    with pytest.raises(UnpicklingError, match="weights_only"):
-        run(a_module(gates.shared(base)), tmp_path, ckpt_path=path)
-
-
-def test_testing_reads_the_checkpoint(base: Path, tmp_path: Path) -> None:
-    trained, path = saved(gates.full(base), tmp_path)
-    module = a_module(gates.full(base))
-    gates.trainer(tmp_path).test(module, datamodule=gates.data(), ckpt_path=path, verbose=False)
-    assert gates.largest_difference(gates.weights(trained), gates.weights(module)) == 0

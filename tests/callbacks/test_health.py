@@ -30,7 +30,7 @@ from rairl_lightning.module import RAIRL
 @expected_collapse
 @pytest.mark.parametrize("pair", [gates.full, gates.shared])
 def test_everything_is_put_back_bit_for_bit_and_as_often_as_needed(base: Path, tmp_path: Path, pair: Any) -> None:
-    done = run(base, tmp_path, scripted(6, 8), pair=pair)
+    done = run(base, tmp_path, scripted(6, 8), pair=pair, rounds=9)
     third, states = done.states[3], done.states
     assert [collapse.restored for collapse in done.health.collapses] == [3, 3]
     for round_ in (6, 8):  # the second time from the same snapshot, which the steps between did not touch
@@ -130,8 +130,8 @@ def test_nothing_is_lost_in_the_last_round(base: Path, tmp_path: Path) -> None:
 
 def test_a_healthy_run_is_the_run_without_it(base: Path, tmp_path: Path) -> None:
     """All default signs; a warning would be an error here."""
-    watched = run(base, tmp_path, Health(every_n_rounds=2, confirm=1), saved=True)
-    plain = run(base, tmp_path, Health([], every_n_rounds=100))
+    watched = run(base, tmp_path, Health(every_n_rounds=2, confirm=1), saved=True, read=True)
+    plain = run(base, tmp_path, Health([], every_n_rounds=100), read=True)
     assert gates.largest_difference(watched.states[10], plain.states[10]) == 0
     assert watched.health.verdict is not None and watched.health.verdict.outcome is Outcome.HEALTHY
     assert str(watched.health.verdict) == "Health: no collapse in 10 rounds."
@@ -142,7 +142,7 @@ def test_a_healthy_run_is_the_run_without_it(base: Path, tmp_path: Path) -> None
 
 
 def test_the_warm_up_gives_the_baseline_and_the_readings_are_of_the_round(base: Path, tmp_path: Path) -> None:
-    done = run(base, tmp_path, Health([FormatRate()], window=4), rounds=0, warmup=Warmup(8))
+    done = run(base, tmp_path, Health([FormatRate()], window=4), rounds=0, warmup=Warmup(8), read=True)
     rates = done.trainer.logger.having("rollouts/format_rate")
     assert len(rates) == 4 and done.health.watches[0].history.recent == pytest.approx(rates)
 

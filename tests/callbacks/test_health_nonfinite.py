@@ -41,7 +41,7 @@ class Poison(ClippedLogit):
 @expected_collapse
 def test_an_update_that_is_not_finite_is_mended(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(globals(), "ROUND", itertools.count())
-    done = run(base, tmp_path, Health(every_n_rounds=2, confirm=1), rounds=8, reward=Poison())
+    done = run(base, tmp_path, Health(every_n_rounds=2, confirm=1), rounds=8, reward=Poison(), read=True)
     assert [collapse.round for collapse in done.health.collapses] == [5]
     assert "SkippedUpdates" in done.health.collapses[0].signs and done.health.collapses[0].restored == 2
     assert done.module.clock.round == 8 and all(t.isfinite().all() for t in done.states[8].values())
@@ -61,7 +61,7 @@ class PoisonedHead(Callback):
 def test_a_discriminator_that_scores_no_numbers_is_mended(base: Path, tmp_path: Path) -> None:
     health = Health(every_n_rounds=2, confirm=1)
     evaluated = [DiscriminatorProbe(1, questions=4, samples=4), Reranking(5, 3, 4), TraceLogger(5, 3)]
-    done = run(base, tmp_path, health, rounds=8, more=[PoisonedHead(), *evaluated], warmup=Warmup(0))
+    done = run(base, tmp_path, health, rounds=8, more=[PoisonedHead(), *evaluated], warmup=Warmup(0), read=True)
     assert [(collapse.round, collapse.restored) for collapse in health.collapses] == [(5, 2)]
     assert "SkippedUpdates" in health.collapses[0].signs and "HeldoutAuroc" not in health.collapses[0].signs
     assert done.module.clock.round == 8 and all(t.isfinite().all() for t in done.states[8].values())

@@ -47,10 +47,10 @@ def test_resuming_after_any_round_equals_no_stop(base: Path, tmp_path: Path) -> 
 
 @expected_collapse
 def test_smaller_checkpoints_resume_from_what_they_hold(base: Path, tmp_path: Path) -> None:
-    run(base, tmp_path, scripted(save_snapshots=False), saved=True)
+    run(base, tmp_path, scripted(save_snapshots=False), rounds=6, saved=True)
     checkpoint = torch.load(tmp_path / "5.ckpt", weights_only=True)
     assert checkpoint["callbacks"]["Health"]["snapshots"] == {}
-    resumed = run(base, tmp_path, scripted(6, save_snapshots=False), ckpt_path=tmp_path / "5.ckpt")
+    resumed = run(base, tmp_path, scripted(6, save_snapshots=False), rounds=6, ckpt_path=tmp_path / "5.ckpt")
     assert resumed.health.collapses[0].restored == 5
 
 

@@ -122,9 +122,9 @@ def test_nothing_is_said_where_nothing_leaks(base: Path, tmp_path: Path) -> None
 
 
 def test_it_changes_nothing(base: Path, tmp_path: Path) -> None:
-    plain = gates.weights(fit(base, tmp_path).lightning_module)
+    plain = gates.weights(fit(base, tmp_path, rounds=2).lightning_module)
     with said():
-        watched = gates.weights(fit(base, tmp_path, LeakProbes(1, 2)).lightning_module)
+        watched = gates.weights(fit(base, tmp_path, LeakProbes(1, 2), rounds=2).lightning_module)
     assert gates.largest_difference(plain, watched) == 0
 
 

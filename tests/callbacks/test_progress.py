@@ -11,6 +11,8 @@ from rich.console import Console
 
 from rairl_lightning.algorithms.phases import SFTInitialisation, Warmup
 from rairl_lightning.callbacks import RoundProgress
+from rairl_lightning.components import Fixed
+from rairl_lightning.rollouts import HFSampler
 
 
 def lines(base: Path, folder: Path, rounds: int, console: Console | None = None) -> RoundProgress:
@@ -18,7 +20,8 @@ def lines(base: Path, folder: Path, rounds: int, console: Console | None = None)
     if console is not None:
         progress._console = console
     sft = SFTInitialisation(1, monitor="log_likelihood")
-    module = gates.module(gates.full(base), sft=sft, warmup=Warmup(4), rounds=rounds)
+    short = {"group_size": 2, "sampler": HFSampler(max_new_tokens=4), "discriminator_updates": Fixed(1)}
+    module = gates.module(gates.full(base), sft=sft, warmup=Warmup(2), rounds=rounds, **short)
     gates.trainer(folder, [progress], limit_val_batches=1.0).fit(module, datamodule=gates.data())
     return progress
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ FOLDER = Path(__file__).resolve().parents[3] / "shared" / "data"
 pytestmark = pytest.mark.skipif(not (FOLDER / "mmlu_pro").is_dir(), reason=f"real data is not at {FOLDER}")
 
 
+@cache
 def read(source: DemonstrationSource) -> Splits:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

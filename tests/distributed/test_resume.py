@@ -17,13 +17,15 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from rairl_lightning.algorithms.phases import SFTInitialisation, Warmup
 from rairl_lightning.callbacks import InterruptCheckpoint
+from rairl_lightning.components import Fixed
 
 
 def rairl(base: Path) -> Callable[[], Any]:
-    """Four steps of SFT, two of warm-up, three rounds; dropout, so that each process's own randomness counts."""
+    """Four steps of SFT, two of warm-up, two rounds; dropout, so that each process's own randomness counts."""
     sft = SFTInitialisation(1, monitor="log_likelihood")
     pair = gates.shared(base, dropout=0.1)
-    return lambda: gates.module(pair, sft=sft, warmup=Warmup(4), rounds=3, max_tokens_per_microbatch=150)
+    settings = {"warmup": Warmup(2), "discriminator_updates": Fixed(1), "rounds": 2, "max_tokens_per_microbatch": 150}
+    return lambda: gates.module(pair, sft=sft, **settings)
 
 
 def sft(base: Path) -> Callable[[], Any]:

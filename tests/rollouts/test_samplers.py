@@ -30,6 +30,10 @@ def sampler(request, monkeypatch):
     monkeypatch.setitem(globals(), "make", KINDS[request.param])
 
 
+ONCE = pytest.mark.parametrize("sampler", ["hf"], indirect=True)
+"""Of a test that asks no sampler, or all of them."""
+
+
 def sample(pair, prompts, group=4, seed=0, new=12, **settings):
     return make(new, **settings).sample(pair.policy, prompts, group, pair.codec, torch.Generator().manual_seed(seed))
 
@@ -89,10 +93,10 @@ def test_the_generator_alone_decides(pair, prompts):
 
 
 def test_dropping_finished_rows_changes_no_token(pair, prompts):
-    kept = sample(pair, prompts, group=16, new=60, compact_below=0)
+    kept = sample(pair, prompts, group=8, new=60, compact_below=0)
     assert int(kept.finished.sum()) > 0 and len(set(kept.tokens.completion_lengths_N.tolist())) > 3
     for threshold in (0.5, 1.0):
-        assert same(kept, sample(pair, prompts, group=16, new=60, compact_below=threshold))
+        assert same(kept, sample(pair, prompts, group=8, new=60, compact_below=threshold))
 
 
 @pytest.mark.parametrize("max_rows", [1, 3, 4, 8, 100])
@@ -110,6 +114,7 @@ def test_the_passes_change_no_trace(pair, prompts, temperature):
         assert same(whole, sample(pair, prompts, new=8, temperature=temperature, max_rows=max_rows))
 
 
+@ONCE
 def test_a_part_of_the_draws_is_that_part():
     def generator():
         return torch.Generator().manual_seed(1)
@@ -177,6 +182,7 @@ def p_value(counts, probabilities, draws=20_000):
     return float(torch.special.gammaincc(torch.tensor((len(seen) - 1) / 2, dtype=torch.float64), chi_square / 2))
 
 
+@ONCE
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_draws_follow_the_distribution(temperature):
     counts, tokens, logprobs = frequencies(temperature)
@@ -185,6 +191,7 @@ def test_draws_follow_the_distribution(temperature):
     torch.testing.assert_close(logprobs, (LOGITS / temperature).log_softmax(-1)[tokens])
 
 
+@ONCE
 def test_nucleus_keeps_the_smallest_set_and_renormalises():
     counts, tokens, logprobs = frequencies(1.0, top_p=0.75)
     allowed = [0, 5]
@@ -192,6 +199,7 @@ def test_nucleus_keeps_the_smallest_set_and_renormalises():
     torch.testing.assert_close(logprobs, LOGITS[allowed].log_softmax(-1)[(tokens == 5).long()])
 
 
+@ONCE
 @pytest.mark.parametrize("uniform", [1.0, 2.0**-24])
 def test_the_ends_of_the_uniform_land_on_tokens_that_have_probability(uniform):
     logits = torch.tensor([[-torch.inf, 0.0, 1.0, -torch.inf]])
@@ -199,6 +207,7 @@ def test_the_ends_of_the_uniform_land_on_tokens_that_have_probability(uniform):
     assert token.item() in (1, 2) and logprob.isfinite().all()
 
 
+@ONCE
 def test_both_samplers_draw_the_same_tokens(pair, prompts):
     by_kind = [
         kind(24).sample(pair.policy, prompts, 4, pair.codec, torch.Generator().manual_seed(3))
