@@ -88,7 +88,7 @@ class Pass:
 
     @property
     def packed(self) -> bool:
-        """Whether attention keeps probabilities, and keys once for the heads that share them."""
+        """Whether attention keeps keys once for the heads that share them, and neither probabilities nor a mask."""
         return self.on_cpu and self.computed == 4 and self.longest <= MOST_KEYS
 
     def saved_in_layer(self) -> int:
@@ -99,16 +99,16 @@ class Pass:
         keys = shape.queries if REPEATS_KEYS and shape.keys < shape.queries and not self.packed else shape.keys
         token = saved.hidden * shape.hidden + saved.intermediate * shape.intermediate + saved.queries * shape.queries
         token += saved.keys * keys + extra * (shape.queries + shape.keys) + saved.rank * self.player.rank
-        if self.packed:
-            token += self.computed * shape.heads * self.longest  # probabilities
-        elif MASK:
+        if MASK and not self.packed:
             token += self.computed * self.longest
         return round(token * self.tokens)
 
     def working(self) -> int:
-        """Bytes of what lives for a moment while one layer is computed: in the MLP, and around it."""
+        """Bytes of what lives for a moment while one layer is computed: in the MLP, or in attention, and around it."""
         shape = self.player.backbone
-        return self.tokens * self.computed * (3 * shape.intermediate + 2 * shape.hidden) + self.dequantised()
+        mlp = 3 * shape.intermediate + 2 * shape.hidden
+        attention = 3 * shape.heads * self.longest if self.packed else 0  # probabilities, and what comes of them
+        return self.tokens * self.computed * max(mlp, attention) + self.dequantised()
 
     def dequantised(self) -> int:
         """Bytes of the largest matrix of the blocks in the type it is multiplied in; 0 where it is held so."""

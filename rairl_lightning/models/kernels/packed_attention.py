@@ -1,4 +1,4 @@
-"""Attention of a packed row for float32 on a CPU: heads that share keys in one product, probabilities kept."""
+"""Attention of a packed row for float32 on a CPU: heads that share keys in one product, no probabilities kept."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Longest rows whose probabilities are kept: 4 bytes for each pair of a head's query and key. Longer ones are for
+# Longest rows whose probabilities may be there at once, 4 bytes for each pair of a head's query and key. Others are for
 # attention whose memory is linear in their length.
 MOST_KEYS = 512
 
@@ -63,8 +63,8 @@ def attend(
 class _Attention(torch.autograd.Function):
     """``softmax(s q Kᵀ + b) V`` of every token of a packed row; twice differentiable.
 
-    With ``P`` the probabilities: ``∂V = Pᵀ ∂y``, ``∂S = P (∂P - Σ P ∂P)`` with ``∂P = ∂y Vᵀ``, ``∂q = s ∂S K``,
-    ``∂K = s ∂Sᵀ q``.
+    Keeps q, K and V. With ``P`` the probabilities, computed again: ``∂V = Pᵀ ∂y``, ``∂S = P (∂P - Σ P ∂P)`` with
+    ``∂P = ∂y Vᵀ``, ``∂q = s ∂S K``, ``∂K = s ∂Sᵀ q``.
     """
 
     @staticmethod
@@ -77,27 +77,27 @@ class _Attention(torch.autograd.Function):
         order_M: Tensor,
         scale: float,
     ) -> Tensor:
-        groups, found, kept = keys_MKD.shape[1], [], []
+        groups, found = keys_MKD.shape[1], []
         for part in parts:
             query, keys, values = _read(part, query_MHD, keys_MKD, values_MKD)
             probabilities = _probabilities(part, query.mul_(scale), keys)
             found.append(_rows_first(torch.bmm(probabilities, values), part.queries_RL, groups))
-            kept.append(probabilities)
-        ctx.save_for_backward(query_MHD, keys_MKD, values_MKD, *kept)
+        ctx.save_for_backward(query_MHD, keys_MKD, values_MKD)
         ctx.parts, ctx.order_M, ctx.scale = parts, order_M, scale
         return torch.cat(found).index_select(0, order_M)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        query_MHD, keys_MKD, values_MKD, *kept = ctx.saved_tensors
+        query_MHD, keys_MKD, values_MKD = ctx.saved_tensors
         if torch.is_grad_enabled():  # a second derivative is wanted: it must see how the probabilities came about
             inputs = (query_MHD, keys_MKD, values_MKD)
             out = _followed(*inputs, ctx.parts, ctx.order_M, ctx.scale)
             return *torch.autograd.grad(out, inputs, gradients, create_graph=True), None, None, None
         groups = keys_MKD.shape[1]
         to_query, to_keys, to_values = (torch.zeros_like(x) for x in (query_MHD, keys_MKD, values_MKD))
-        for part, probabilities in zip(ctx.parts, kept, strict=True):
+        for part in ctx.parts:
             query, keys, values = _read(part, query_MHD, keys_MKD, values_MKD)
+            probabilities = _probabilities(part, query.mul_(ctx.scale), keys)
             gradient = gradients[0].index_select(0, part.queries_RL.flatten())
             if part.padding_RL is not None:
                 gradient.masked_fill_(part.padding_RL.view(-1, 1, 1), 0.0)
@@ -108,7 +108,7 @@ class _Attention(torch.autograd.Function):
             _add(to_values, torch.bmm(probabilities.transpose(1, 2), gradient), part.keys_RT, groups)
             _add(to_keys, torch.bmm(to_scores.transpose(1, 2), query), part.keys_RT, groups)
             _add(to_query, torch.bmm(to_scores, keys), part.queries_RL, groups)
-        return to_query.mul_(ctx.scale), to_keys.mul_(ctx.scale), to_values, None, None, None
+        return to_query.mul_(ctx.scale), to_keys, to_values, None, None, None
 
 
 def _followed(
