@@ -21,9 +21,15 @@ def decoding_rate(one: Result) -> float:
     return sum(after_first) / sum(spent)
 
 
-def of_decoding_floor(one: Result, limits: Mapping[str, Any]) -> float:
-    """Share of the rate at which the bare matrix products of a decoding step run, :func:`limits.decoding_step`."""
-    return decoding_rate(one) / limits["decoding_tokens_per_second"]
+def of_decoding_floor(one: Result, limits: Mapping[str, Any], weights: str = "") -> float:
+    """Share of the rate at which the bare matrix products of a decoding step run, :func:`limits.decoding_step`.
+
+    Args:
+        one: of sampling alone.
+        limits: of this machine.
+        weights: ``halved_`` for those of 16 bits; else float32's in their fastest layout.
+    """
+    return decoding_rate(one) / limits[f"decoding_{weights}tokens_per_second"]
 
 
 def of_training_floor(one: Result, phase: str, shape: Shape, limits: Mapping[str, Any]) -> float:
@@ -78,6 +84,9 @@ def compared(runs: Runs, shape: Shape, limits: Mapping[str, Any]) -> dict[str, l
         ),
         "memory_sft": over("sft", "memory_mb"),
     }
+    if limits.get("decoding_halved_tokens_per_second"):
+        shares = [of_decoding_floor(one, limits, "halved_") for one in ours["sampling"]]
+        found["sampling_of_halved_floor"] = spread(shares)
     return found | ({"memory_lean": over("grpo_lean", "memory_mb")} if "grpo_lean" in runs else {})
 
 
