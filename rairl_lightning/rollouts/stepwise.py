@@ -10,11 +10,14 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from rairl_lightning.functional.heap import give_back
 from rairl_lightning.models import Policy, TraceCodec
 from rairl_lightning.models.modes import evaluating
 from rairl_lightning.rollouts.base import PartOfDraws, Sampler, check_bounds, check_prompts, uniforms
 from rairl_lightning.rollouts.drawing import draw
 from rairl_lightning.types import Rollouts, TokenBatch
+
+WORTH_GIVING_BACK = 2**25  # parameters: a copy of fewer is no memory to speak of
 
 
 class Decoding(Protocol):
@@ -105,6 +108,9 @@ class StepwiseSampler(Sampler):
             for part, count in self._passes(prompts, group_size):
                 own_TN = uniforms_TN[:, len(drawn) : len(drawn) + len(part) * count]
                 drawn += self._decode(start(part, count), codec, own_TN, heat)
+            del start
+        if policy.device.type == "cpu" and sum(map(torch.numel, policy.parameters())) > WORTH_GIVING_BACK:
+            give_back()  # a copy of the weights, keys and values: an update wants the room in pieces of other sizes
         return collect(prompts, drawn, group_size, codec, policy.device)
 
     def _passes(

@@ -5,9 +5,8 @@ from __future__ import annotations
 import warnings
 import weakref
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,8 +16,6 @@ from transformers import PreTrainedModel
 from rairl_lightning.models.decoding.weights import HeldWeights, InPlace, Linear
 from rairl_lightning.models.policy import Policy
 
-P = ParamSpec("P")
-R = TypeVar("R")
 SHAPES = ("llama", "mistral", "qwen2", "qwen3")
 # Largest difference of logits between this pass and transformers', over the largest logit.
 TOLERANCES = {torch.float32: 1e-3, torch.bfloat16: 5e-2, torch.float16: 1e-2}
@@ -90,11 +87,8 @@ class LeanDecoder:
         head = model.get_output_embeddings()
         blocks = [linear for block in decoder.layers for linear in _linears(block)]
         self.weights = weights if weights.suits([*blocks, head]) else InPlace()
-        # Copying is work for one thread at a time, and done by several at once.
-        with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-            held_head = threads.submit(_as_here(self.weights.hold), [head])
-            self.layers = list(threads.map(_as_here(self._layer), decoder.layers))
-            self.head = held_head.result()
+        self.head = self.weights.hold([head])
+        self.layers = [self._layer(block) for block in decoder.layers]
 
     def _layer(self, block: Any) -> Layer:
         attention, mlp, hold = block.self_attn, block.mlp, self.weights.hold
@@ -167,17 +161,6 @@ class LeanDecoder:
 
         positions = torch.arange(width, device=ids_BT.device).repeat(rows)
         return self.hidden(ids_BT.flatten(), positions, attend).view(rows, width, -1)
-
-
-def _as_here(work: Callable[P, R]) -> Callable[P, R]:
-    """For another thread, in the grad and inference modes of this one."""
-    grad, inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
-
-    def there(*args: P.args, **kwargs: P.kwargs) -> R:
-        with torch.inference_mode(inference), torch.set_grad_enabled(grad):
-            return work(*args, **kwargs)
-
-    return there
 
 
 def lean_decoder(policy: Policy, weights: HeldWeights) -> LeanDecoder | None:

@@ -104,7 +104,7 @@ class Halved(Packed):
     Attributes:
         max_gib: most memory that the weights may take, in GiB of float32; larger models are decoded in place.
         kept: keep the copy from call to call, instead of making it each time, which takes about as long as drawing
-            fifteen tokens; it needs half the memory of the frozen weights, or more where inputs are no multiple of 512.
+            twenty tokens; it needs half the memory of the frozen weights, or more where inputs are no multiple of 512.
     """
 
     kept: bool = False
