@@ -73,7 +73,7 @@ def prepare(folder: Path) -> Path:
     """Write model and tokenizer, and check that they come back as they were.
 
     In float16, whose rounding is small beside that to the 4 bits of the GGUF file: half the disk, and a frozen base
-    that is decoded faster (:class:`rairl_lightning.rollouts.Halved`).
+    that can be decoded faster (:class:`rairl_lightning.rollouts.Halved`).
 
     Args:
         folder: where to write; created if needed.

@@ -103,11 +103,11 @@ class Halved(Packed):
 
     Attributes:
         max_gib: most memory that the weights may take, in GiB of float32; larger models are decoded in place.
-        kept: keep the copy from call to call, instead of making it each time, which takes about as long as drawing
-            twenty tokens; it needs half the memory of the frozen weights, or more where inputs are no multiple of 512.
+        kept: keep the copy from call to call: half the memory of the frozen weights, or more where inputs are no
+            multiple of 512. Making it at every call takes about as long as it saves in 100 tokens.
     """
 
-    kept: bool = False
+    kept: bool = True
 
     def hold(self, linears: Sequence[nn.Module]) -> Linear:
         """See :class:`HeldWeights`."""

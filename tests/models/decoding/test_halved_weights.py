@@ -56,13 +56,13 @@ def copies(policy: Policy) -> int:
 
 def test_a_copy_is_kept_while_the_adapters_learn(made: Made) -> None:
     policy = policy_of(MODELS["llama"]())
-    before = logits(policy, Halved(kept=True))
+    before = logits(policy, Halved())
     assert len(made) == copies(policy)
     with torch.no_grad():
         for parameter in policy.parameters():
             if parameter.requires_grad:
                 parameter.add_(0.05)
-    after = logits(policy, Halved(kept=True))
+    after = logits(policy, Halved())
     assert same(after, expected(policy)) and not torch.allclose(before, after, atol=1e-1)
     assert len(made) == copies(policy)
     del policy
@@ -72,29 +72,29 @@ def test_a_copy_is_kept_while_the_adapters_learn(made: Made) -> None:
 
 def test_a_copy_of_weights_that_were_written_to_is_made_again(made: Made) -> None:
     policy = policy_of(MODELS["llama-biases-scaled-rope"]())
-    logits(policy, Halved(kept=True))
+    logits(policy, Halved())
     layer = policy.decoder.layers[1]
     with torch.no_grad():
         layer.mlp.down_proj.base_layer.weight.mul_(-2)
         layer.self_attn.v_proj.base_layer.bias.add_(1)
-    assert same(logits(policy, Halved(kept=True)), expected(policy))
+    assert same(logits(policy, Halved()), expected(policy))
     assert len(made) == copies(policy) + 2
 
 
-def test_it_is_not_kept_unasked(made: Made) -> None:
+def test_it_need_not_be_kept(made: Made) -> None:
     policy = policy_of(MODELS["llama"]())
     for calls in (1, 2):
-        logits(policy, Halved())
+        logits(policy, Halved(kept=False))
         gc.collect()
         assert len(made) == calls * copies(policy) and not any(one() for one in made)
 
 
 def test_whether_16_bits_suffice_is_asked_again_after_a_change(made: Made) -> None:
     policy = policy_of(MODELS["llama"]())
-    logits(policy, Halved())
+    logits(policy, Halved(kept=False))
     with torch.no_grad():
         policy.decoder.layers[0].mlp.down_proj.base_layer.weight.mul_(1.1)
-    assert same(logits(policy, Halved()), expected(policy))
+    assert same(logits(policy, Halved(kept=False)), expected(policy))
     assert len(made) == 2 * copies(policy) - 1
 
 

@@ -1,0 +1,15 @@
+"""The script that times a decoding step by how the weights are held."""
+
+import decoding_step
+import pytest
+
+
+def test_every_way_has_its_row(capsys: pytest.CaptureFixture[str]) -> None:
+    decoding_step.main(
+        ["--model", "builtin:dials", "--rows", "5", "--steps", "3", "--prompt", "4", "--repetitions", "1"]
+    )
+    heads, _, *rows = capsys.readouterr().out.splitlines()
+    assert heads == "| weights | held, ms | step, ms | least step, ms |"
+    figures = {cells[1].strip(): [float(cell) for cell in cells[2:-1]] for cells in (row.split("|") for row in rows)}
+    assert list(figures) == ["Halved", "Packed", "InPlace", "DynamicInt8"]
+    assert all(one[1] == one[2] > 0 for one in figures.values()), "of one turn the median is the least"
