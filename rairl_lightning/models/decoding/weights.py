@@ -160,9 +160,9 @@ def _side_by_side(linears: Sequence[nn.Module]) -> tuple[Tensor, Tensor | None]:
 
 
 _State = tuple[tuple[int, int], ...]
-_Known = weakref.WeakKeyDictionary[nn.Module, tuple[_State, Any]]
-_lossless: _Known = weakref.WeakKeyDictionary()
-_copies: _Known = weakref.WeakKeyDictionary()
+_Answers = weakref.WeakKeyDictionary[nn.Module, tuple[_State, Any]]
+_lossless: _Answers = weakref.WeakKeyDictionary()
+_copies: _Answers = weakref.WeakKeyDictionary()
 
 
 def _halved(linears: Sequence[nn.Module], *, kept: bool) -> halved.HalvedLinear | None:
@@ -184,7 +184,7 @@ def _halved(linears: Sequence[nn.Module], *, kept: bool) -> halved.HalvedLinear 
     return _known(_copies, bases[0], state, copy) if kept else copy()
 
 
-def _known(answers: _Known, module: nn.Module, state: _State, ask: Callable[[], Any]) -> Any:
+def _known(answers: _Answers, module: nn.Module, state: _State, ask: Callable[[], Any]) -> Any:
     """What was found before, unless the weights have been written to since; dropped with the module."""
     before, answer = answers.get(module, (None, None))
     if before != state:
