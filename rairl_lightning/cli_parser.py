@@ -29,7 +29,8 @@ from rairl_lightning.cli_errors import explained, innermost, not_utf8
 from rairl_lightning.cli_imports import announce
 from rairl_lightning.cli_loggers import default_loggers
 from rairl_lightning.cli_names import argument_names, loaded, public_classes
-from rairl_lightning.cli_print import commented, in_parsers_words
+from rairl_lightning.cli_print import commented
+from rairl_lightning.cli_words import in_parsers_words
 from rairl_lightning.errors import ConfigError, RAIRLError, TrainingError
 from rairl_lightning.evaluation.run_names import folder_of, point_latest
 

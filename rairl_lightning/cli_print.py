@@ -6,7 +6,7 @@ import dataclasses
 import re
 import textwrap
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -14,22 +14,12 @@ import yaml
 from docstring_parser import parse, parse_from_object
 
 from rairl_lightning.cli_names import argument_defaults, argument_hints, loaded
+from rairl_lightning.cli_words import FULL
 
 WIDTH = 120
-SHORT, FULL = "--print_config", "--print_config=full"
 _ROLE = re.compile(r":\w+:`~?(?:\w+\.)*(\w+)`")
 _END = re.compile(r"(?<!Dr)\. ")
 HEADER = f"# What differs from the defaults; {FULL} shows everything. A file of this is a --config.\n"
-
-
-def in_parsers_words(args: Sequence[str]) -> tuple[bool, list[str]]:
-    """Whether the short form is asked for, and the arguments as the parser has them.
-
-    >>> in_parsers_words(["fit", "--print_config"]), in_parsers_words(["fit", "--print_config=full"])
-    ((True, ['fit', '--print_config=skip_default']), (False, ['fit', '--print_config=']))
-    """
-    words = {SHORT: f"{SHORT}=skip_default", FULL: f"{SHORT}="}
-    return SHORT in args and not {"-h", "--help"} & set(args), [words.get(one, one) for one in args]
 
 
 def commented(text: str, owners: Mapping[str, type]) -> str:

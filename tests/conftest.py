@@ -4,6 +4,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,14 @@ def seeded() -> Iterator[None]:
         yield
 
 
-def pytest_collection_finish() -> None:
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What Lightning does once and for all at its import, and what it does too often."""
+    if any(one.path.name.startswith("test_cli") for one in session.items):
+        import_module("lightning.pytorch")  # logs to the stderr of now: that of a test would be closed after it
+    _move_figures_once()
+
+
+def _move_figures_once() -> None:
     """Lightning moves a logged figure to its device each time, copying all that it holds: a fifth of a small round."""
     result = sys.modules.get("lightning.pytorch.trainer.connectors.logger_connector.result")
     if result is None:

@@ -25,7 +25,7 @@ from rairl_lightning.components.schedules import Constant
 from rairl_lightning.data.datamodule import DemonstrationDataModule
 from rairl_lightning.data.demonstrations import DemonstrationSource, Splits
 from rairl_lightning.functional.shards import optimizer_state
-from rairl_lightning.models import BackboneSpec, ExpectationHead, FullFineTuning, LoRASpec, SharedBase
+from rairl_lightning.models import BackboneSpec, ExpectationHead, FullFineTuning, HeadSpec, LoRASpec, SharedBase
 from rairl_lightning.models.codec import TraceCodec
 from rairl_lightning.models.loading import load_tokenizer
 from rairl_lightning.models.tiny import build_tiny
@@ -77,8 +77,8 @@ def build_base(folder: Path, steps: int = 120, seed: int = 0) -> Path:
     return folder
 
 
-def full(base: Path) -> FullFineTuning:
-    return FullFineTuning(BackboneSpec(str(base)), ExpectationHead(8))
+def full(base: Path, head: HeadSpec = ExpectationHead(8), attention: str | None = None) -> FullFineTuning:
+    return FullFineTuning(BackboneSpec(str(base), attn_implementation=attention), head)
 
 
 def shared(base: Path, quantisation: str | None = None, dropout: float = 0.0) -> SharedBase:

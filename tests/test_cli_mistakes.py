@@ -54,6 +54,10 @@ MISTAKES = {
         [QUICKSTART, "--model.advantage=null"],
         ["model.advantage may not be null", "GroupNormalised"],
     ),
+    "null for a part's key that is not there": (
+        [QUICKSTART, "--model.pair.backbone.quant", "null"],
+        ["SharedBase has no argument 'backbone.quant'"],
+    ),
     "one for a list": ([QUICKSTART, "--data.perturbations=OperatorFlip"], ["--data.perturbations+=OperatorFlip"]),
     "a misspelt overlay": (
         [QUICKSTART, "--config=configs/granularity/dens.yaml"],

@@ -12,14 +12,16 @@ import yaml
 from rairl_lightning.cli import guarded, main
 from rairl_lightning.cli_print import WIDTH, commented
 
+NF4 = "--model.pair.backbone.quantisation"
 
-def printed(config: Path, flag: str, capsys: pytest.CaptureFixture[str]) -> str:
+
+def printed(config: Path, flag: str, capsys: pytest.CaptureFixture[str], *others: str) -> str:
     from rairl_lightning.cli_parser import ROOMS, PlannedCLI
     from rairl_lightning.data.datamodule import DemonstrationDataModule
 
     for room in ROOMS:
         import_module(f"rairl_lightning.{room}")
-    assert guarded(lambda: PlannedCLI(DemonstrationDataModule, ["fit", f"--config={config}", flag])) == 0
+    assert guarded(lambda: PlannedCLI(DemonstrationDataModule, ["fit", f"--config={config}", *others, flag])) == 0
     return capsys.readouterr().out
 
 
@@ -38,6 +40,19 @@ def test_the_configuration_is_printed_short_with_comments_and_is_the_whole(
     assert yaml.safe_load(again) == yaml.safe_load(whole)
     (tmp_path / "short.yaml").write_text(short.replace("rounds: 12 ", "rounds: 13 "))
     assert yaml.safe_load(printed(tmp_path / "short.yaml", "--print_config=full", capsys)) != yaml.safe_load(whole)
+
+
+@pytest.mark.parametrize("given", [[NF4, "null"], [f"{NF4}=null"]])
+def test_a_null_of_a_part_is_as_good_as_a_file(
+    given: list[str], root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overlay = tmp_path / "whole.yaml"
+    overlay.write_text("model: {init_args: {pair: {init_args: {backbone: {quantisation: null}}}}}")
+    shipped = root / "configs" / "gsm8k.yaml"
+    by_file = printed(shipped, "--print_config=full", capsys, f"--config={overlay}")
+    assert printed(shipped, "--print_config=full", capsys, *given) == by_file
+    backbone = yaml.safe_load(by_file)["model"]["init_args"]["pair"]["init_args"]["backbone"]
+    assert backbone["quantisation"] is None and backbone["dtype"] == "bfloat16"
 
 
 def test_texts_of_several_lines_and_what_looks_like_another_type_come_back() -> None:
