@@ -69,9 +69,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--prompt", type=int, default=160, help="tokens of a prompt (%(default)s)")
     parser.add_argument("--repetitions", type=int, default=5, help="turns of each way (%(default)s)")
     given = parser.parse_args(arguments)
-    torch.set_num_threads(cores())
     torch.manual_seed(0)
+    before = torch.get_num_threads()
+    torch.set_num_threads(cores())
     rows = measure(given.model, given.rows, given.steps, given.repetitions, given.prompt)
+    torch.set_num_threads(before)
     print(markdown(["weights", "held, ms", "step, ms", "least step, ms"], rows))
 
 

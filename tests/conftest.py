@@ -40,12 +40,14 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def seeded() -> Iterator[None]:
-    """Every test starts from the same global seed and leaves torch's generator as it was."""
+    """Every test starts from the same global seed and leaves torch's generator and its threads as they were."""
     import torch
 
+    threads = torch.get_num_threads()
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)  # torch.manual_seed writes down the stack for a GPU to come: 1 ms a test
         yield
+    assert torch.get_num_threads() == threads, "processes forked from this one would wait for threads they do not have"
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
