@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from importlib import import_module
 from typing import Any
 
 import torch
+from jsonargparse import ArgumentParser
 from speed_questions import share_of_digits
 from speed_work import TINY_TOKENS, Question, Work
 from torch import Tensor
@@ -81,9 +81,12 @@ class Given(DemonstrationSource):
 
 
 def sampler(work: Work, new_tokens: int) -> Sampler:
-    """The sampler that the work names, so that the class is an option."""
-    module, _, name = work.sampler.rpartition(".")
-    made = getattr(import_module(module), name)(max_new_tokens=new_tokens, **work.sampler_arguments)
+    """The sampler that the work names, so that the class is an option, as are those of its parts."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(Sampler, "sampler")
+    arguments = {"max_new_tokens": new_tokens, **work.sampler_arguments}
+    given = parser.parse_object({"sampler": {"class_path": work.sampler, "init_args": arguments}})
+    made = parser.instantiate_classes(given).sampler
     return Unending(made, made.temperature) if work.forced else made
 
 
