@@ -14,6 +14,7 @@ from torch import Tensor
 
 # What float32 itself would round away of a weight, for the largest weight.
 ROUNDING = 2.0**-24
+BLOCK = 512, 16
 
 
 @functools.cache
@@ -35,6 +36,15 @@ def lossless(weight: Tensor) -> bool:
     """
     largest = weight.abs().max()
     return bool((weight.half().float() - weight).abs_().max() <= ROUNDING * largest)
+
+
+def packed_bytes(inputs: int, outputs: int) -> int:
+    """Bytes of a :class:`HalvedLinear`: FBGEMM stores blocks of 512 inputs and 16 outputs.
+
+    >>> packed_bytes(576, 192) / (576 * 192)
+    3.5555555555555554
+    """
+    return 2 * (-(-inputs // BLOCK[0]) * BLOCK[0]) * (-(-outputs // BLOCK[1]) * BLOCK[1])
 
 
 class HalvedLinear:

@@ -61,6 +61,13 @@ class BackboneShape:
         return sum(self.linears) + self.others + self.output
 
     @property
+    def matrices(self) -> list[tuple[int, int]]:
+        """Inputs and outputs of the products of a pass, where layers that read the same input are one."""
+        attention = [(self.hidden, self.queries + 2 * self.keys), (self.queries, self.hidden)]
+        mlp = [(self.hidden, 2 * self.intermediate), (self.intermediate, self.hidden)]
+        return [*(attention + mlp) * self.layers, (self.hidden, self.vocabulary)]
+
+    @property
     def linear_bytes(self) -> int:
         """Of the weights of the blocks as they are held."""
         return sum(nf4_bytes(n) for n in self.linears) if self.quantised else self.weight_bytes * sum(self.linears)

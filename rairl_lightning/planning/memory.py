@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+
+from rairl_lightning.models.decoding import CopySize
 from rairl_lightning.models.shapes import PairShape, PlayerShape, TrainedShape
 from rairl_lightning.planning.activations import DRAWN_LOGIT, NUCLEUS_LOGIT, Pass, cache_bytes
 from rairl_lightning.planning.devices import Device
@@ -11,6 +14,7 @@ from rairl_lightning.planning.setup import Setup
 
 REPLAYED_TOKEN = 7  # bytes, see data.rollout_buffer
 SECOND_ORDER = 2  # a penalty on the gradient keeps the graph of the backward pass too
+COPY = "the sampler's copy of the weights"
 STEP_COPIES = 2  # of the weights in an optimiser step: as they were before, and the step's own temporaries
 
 Parts = dict[str, int]
@@ -61,7 +65,7 @@ def memory_plan(setup: Setup, device: Device, shape: PairShape | None = None) ->
     held = _held(setup, shape, device, set(setup.optimisers))
     early = _held(setup, shape, device, {"sft"})
     phases = _phases(setup, shape, device.on_cpu)
-    kept = _kept_cache(setup, shape.policy)
+    kept = _kept(setup, shape.policy, device.on_cpu)
     whole = {name: (early if name.startswith("SFT") else held) | own | kept for name, own in phases.items()}
     replay = setup.replay_rounds * setup.rollouts * setup.longest_rollout * REPLAYED_TOKEN
     best = shape.policy.trained.bytes if setup.sft_epochs else 0
@@ -98,7 +102,7 @@ def _phases(setup: Setup, shape: PairShape, on_cpu: bool) -> dict[str, Parts]:
         phases["SFT"] = reading(policy, setup.prompts, setup.longest_demonstration).training()
         phases["SFT: step"] = _step(policy)
     if setup.samples:
-        phases["sample"] = _sampling(setup, policy, setup.prompts, setup.group_size)
+        phases["sample"] = _sampling(setup, policy, on_cpu, setup.prompts, setup.group_size)
     if discriminator is not None and "discriminator" in setup.optimisers:
         order = SECOND_ORDER if setup.penalises_gradient else 1
         parts = reading(discriminator, setup.judged, setup.longest).training()
@@ -109,7 +113,7 @@ def _phases(setup: Setup, shape: PairShape, on_cpu: bool) -> dict[str, Parts]:
         phases["score"] = reading(judge, setup.members, setup.longest).inference()
         phases["policy update"] = reading(policy, setup.members, setup.longest).training()
         phases["policy update: step"] = _step(policy)
-    phases["evaluation"] = _sampling(setup, policy, *setup.evaluation)
+    phases["evaluation"] = _sampling(setup, policy, on_cpu, *setup.evaluation)
     return {name: {part: size for part, size in parts.items() if size} for name, parts in phases.items()}
 
 
@@ -117,24 +121,36 @@ def _step(player: PlayerShape) -> Parts:
     return {"copies in the optimiser's step": STEP_COPIES * player.trained.bytes}
 
 
-def _sampling(setup: Setup, policy: PlayerShape, prompts: int, samples: int) -> Parts:
+def _sampling(setup: Setup, policy: PlayerShape, on_cpu: bool, prompts: int, samples: int) -> Parts:
     """Prefill or decoding, whichever holds more beside the cache."""
     together, rows = setup.decoded(prompts, samples)
     prefill = Pass(policy, together * setup.prompt_tokens, setup.prompt_tokens, setup.autocast, checkpointing=False)
     logit = DRAWN_LOGIT + NUCLEUS_LOGIT * setup.cuts_tail
     drawn = rows * policy.backbone.vocabulary * logit + prefill.dequantised()
     return {
+        COPY: _copy(setup, policy, on_cpu).bytes,
         "keys and values": cache_bytes(policy.backbone, cached_tokens(setup, together, rows), setup.autocast),
         "at work: prefill, or logits of the next token": max(prefill.working(), drawn),
     }
 
 
-def _kept_cache(setup: Setup, policy: PlayerShape) -> Parts:
-    """Keys and values of a sampler that keeps their place: of the longest rows, in every phase."""
-    if not setup.keeps_cache:
-        return {}
-    tokens = (setup.max_rows or setup.rollouts) * setup.longest_rollout
-    return {"keys and values": cache_bytes(policy.backbone, tokens, setup.autocast)}
+def _copy(setup: Setup, policy: PlayerShape, on_cpu: bool) -> CopySize:
+    """Of the weights, where the sampler reads a copy: on a CPU, in float32."""
+    if not on_cpu or setup.autocast or policy.backbone.weight_bytes != torch.float32.itemsize:
+        return CopySize()
+    frozen = policy.adapter is not None and not policy.backbone.quantised
+    return setup.weights.copy_size(policy.backbone.matrices, frozen=frozen)
+
+
+def _kept(setup: Setup, policy: PlayerShape, on_cpu: bool) -> Parts:
+    """What the sampler keeps between its calls: a copy of the weights, keys and values of the longest rows."""
+    parts, copy = {}, _copy(setup, policy, on_cpu)
+    if copy.stays:
+        parts[COPY] = copy.bytes
+    if setup.keeps_cache:
+        tokens = (setup.max_rows or setup.rollouts) * setup.longest_rollout
+        parts["keys and values"] = cache_bytes(policy.backbone, tokens, setup.autocast)
+    return parts
 
 
 def cached_tokens(setup: Setup, prompts: int, rows: int) -> int:

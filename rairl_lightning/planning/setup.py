@@ -11,6 +11,7 @@ from lightning import Callback, LightningModule
 from rairl_lightning.algorithms.rounds import RoundsModule
 from rairl_lightning.data.datamodule import DemonstrationDataModule
 from rairl_lightning.errors import ConfigError
+from rairl_lightning.models.decoding import HeldWeights, InPlace
 from rairl_lightning.models.pair import PairSpec
 from rairl_lightning.module import RAIRL
 from rairl_lightning.planning.optimisers import OptimiserState, optimiser_state
@@ -34,6 +35,7 @@ class Setup:
         max_rows: rows that the sampler decodes at once; None for all.
         shares_prompts: whether it holds a prompt's keys and values once for all its samples.
         keeps_cache: whether keys and values stay between calls of it.
+        weights: how it holds the policy's.
         cuts_tail: whether it sorts the vocabulary, for a nucleus.
         microbatch: padded tokens in a model at once.
         negatives: replayed and perturbed traces of a round.
@@ -64,6 +66,7 @@ class Setup:
     max_rows: int | None
     shares_prompts: bool
     keeps_cache: bool
+    weights: HeldWeights
     cuts_tail: bool
     microbatch: int
     negatives: int
@@ -167,6 +170,7 @@ def setup_of(
         max_rows=getattr(sampler, "max_rows", None),
         shares_prompts=sampler.shares_prompts,
         keeps_cache=sampler.keeps_cache,
+        weights=getattr(sampler, "weights", InPlace()),
         cuts_tail=getattr(sampler, "top_p", 1.0) < 1,
         microbatch=module.max_tokens_per_microbatch,
         **_of_discriminator(module, data),

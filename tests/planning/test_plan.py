@@ -17,7 +17,10 @@ from rairl_lightning.cli import main
 from rairl_lightning.cli_plan import launch
 from rairl_lightning.errors import ConfigError
 from rairl_lightning.models import BackboneSpec, FullFineTuning, LoRASpec, SharedBase, TwoBackbones
+from rairl_lightning.models.decoding import DynamicInt8, Halved, HeldWeights, InPlace, Packed
 from rairl_lightning.planning import Setup, chosen_device, memory_plan, savings, time_plan
+from rairl_lightning.planning.devices import Device
+from rairl_lightning.planning.memory import COPY
 from rairl_lightning.planning.optimisers import OptimiserState
 from rairl_lightning.rollouts import vllm
 
@@ -39,6 +42,15 @@ LLAMA3_1_8B = {  # of meta-llama/Llama-3.1-8B-Instruct's config.json
     "num_attention_heads": 32,
     "num_key_value_heads": 8,
     "tie_word_embeddings": False,
+}
+SMOLLM2_135M = {  # of HuggingFaceTB/SmolLM2-135M-Instruct's config.json
+    "vocab_size": 49152,
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 30,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "tie_word_embeddings": True,
 }
 ADAMW = OptimiserState("AdamW", 8.0, 4.0)
 CARD = chosen_device(memory_gb=24, tflops=80, bandwidth_gbs=900)
@@ -75,7 +87,8 @@ def setup(pair: Any, **changed: Any) -> Setup:
         "algorithm": "RAIRL", "pair": pair, "learns_reward": True, "autocast": True,
         "optimisers": {"policy": ADAMW, "discriminator": ADAMW},
         "prompts": 4, "group_size": 8, "prompt_tokens": 300, "sampled_tokens": 824, "demonstration_tokens": 824,
-        "max_rows": 32, "shares_prompts": False, "keeps_cache": False, "cuts_tail": False, "microbatch": 4096,
+        "max_rows": 32, "shares_prompts": False, "keeps_cache": False, "weights": Packed(), "cuts_tail": False,
+        "microbatch": 4096,
         "negatives": 8, "drawn": None,
         "discriminator_updates": 3, "policy_updates": 1, "policy_passes": 1, "experts_join": False,
         "asks_reference": True, "penalises_gradient": False, "rounds": 10, "warmup_updates": 30, "sft_epochs": 0,
@@ -207,6 +220,27 @@ def test_keys_and_values_by_hand(seven: Path) -> None:
         phases = memory_plan(setup(quantised(seven), keeps_cache=keeps), CARD).phases
         assert phases["sample"]["keys and values"] == repeated
         assert phases["policy update"].get("keys and values", 0) == repeated * keeps
+
+
+def test_the_samplers_copy_of_the_weights_is_there_where_it_is_read(configured: Callable[..., Path]) -> None:
+    folder, lora, cpu = configured(**SMOLLM2_135M), LoRASpec(16, 32), replace(CARD, name="cpu")
+
+    def copies(weights: HeldWeights, device: Device = cpu, autocast: bool = False, **spec: Any) -> tuple[int, int]:
+        """While sampling, and in the update."""
+        pair = SharedBase(BackboneSpec(str(folder), **{"dtype": "float32", **spec}), lora, lora)
+        plan = memory_plan(setup(pair, weights=weights, autocast=autocast), device)
+        sampled, updated = plan.phases["sample"], plan.phases["policy update"]
+        return sampled.get(COPY, 0), updated.get(COPY, 0)
+
+    matrices = 134_515_008 - 61 * 576  # all parameters but the norms
+    assert copies(Packed()) == (4 * matrices, 0)
+    assert copies(DynamicInt8()) == (matrices, 0)
+    kept, again = copies(Halved())
+    assert kept == again == pytest.approx(437e6, rel=1e-3), "as its process has grown when measured"
+    assert copies(Halved(kept=False)) == (kept, 0)
+    assert copies(Halved(), quantisation="nf4") == (4 * matrices, 0), "NF4 is not of 16 bits"
+    assert copies(InPlace()) == copies(Packed(max_gib=0.4)) == copies(Packed(), CARD) == (0, 0)
+    assert copies(Packed(), autocast=True) == copies(Packed(), dtype="bfloat16") == (0, 0)
 
 
 def test_what_an_engine_takes_by_itself_is_not_planned(

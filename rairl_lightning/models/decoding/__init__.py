@@ -5,6 +5,16 @@ For models of the Llama shape (Llama, Qwen2, Qwen3, Mistral); :func:`lean_decode
 
 from rairl_lightning.models.decoding.decoder import LeanDecoder, lean_decoder
 from rairl_lightning.models.decoding.session import Session
-from rairl_lightning.models.decoding.weights import DynamicInt8, Halved, HeldWeights, InPlace, Packed
+from rairl_lightning.models.decoding.weights import CopySize, DynamicInt8, Halved, HeldWeights, InPlace, Packed
 
-__all__ = ["DynamicInt8", "Halved", "HeldWeights", "InPlace", "LeanDecoder", "Packed", "Session", "lean_decoder"]
+__all__ = [
+    "CopySize",
+    "DynamicInt8",
+    "Halved",
+    "HeldWeights",
+    "InPlace",
+    "LeanDecoder",
+    "Packed",
+    "Session",
+    "lean_decoder",
+]

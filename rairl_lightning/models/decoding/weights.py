@@ -10,7 +10,7 @@ import functools
 import warnings
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,22 @@ from rairl_lightning.functional import halved, onednn
 from rairl_lightning.models.decoding.adapters import SideBySide, base_of, biases, mergeable, merged
 
 Linear = Callable[[Tensor], Tensor]
+Matrices = Sequence[tuple[int, int]]
+"""Inputs and outputs of each."""
 GIB = 2**30
+
+
+@dataclass(frozen=True)
+class CopySize:
+    """What a copy of the weights takes.
+
+    Attributes:
+        bytes: of it.
+        stays: whether it is there between calls of the sampler too.
+    """
+
+    bytes: int = 0
+    stays: bool = False
 
 
 class HeldWeights(ABC):
@@ -42,6 +57,15 @@ class HeldWeights(ABC):
         Returns:
             ``[N, in]`` to ``[N, Σ out]``.
         """
+
+    def copy_size(self, matrices: Matrices, *, frozen: bool) -> CopySize:
+        """What is held beside the model's own weights, for planning.
+
+        Args:
+            matrices: all that are multiplied with, of a model that this way suits.
+            frozen: whether they are frozen, and not quantised.
+        """
+        return CopySize()
 
 
 @dataclass(frozen=True)
@@ -77,8 +101,19 @@ class _Copy(HeldWeights):
         """On a CPU in float32, where every layer can be merged and the copy is small enough."""
         if not all(mergeable(linear) for linear in linears):
             return False
-        size = 4 * sum(linear.in_features * linear.out_features for linear in linears)
-        return size <= self.max_gib * GIB and onednn.suits(torch.empty(0))
+        small = self._small((linear.in_features, linear.out_features) for linear in linears)
+        return small and onednn.suits(torch.empty(0))
+
+    def copy_size(self, matrices: Matrices, *, frozen: bool) -> CopySize:
+        """See :class:`HeldWeights`."""
+        return self._copied(matrices, frozen=frozen) if self._small(matrices) else CopySize()
+
+    def _small(self, matrices: Iterable[tuple[int, int]]) -> bool:
+        return 4 * sum(inputs * outputs for inputs, outputs in matrices) <= self.max_gib * GIB
+
+    @abstractmethod
+    def _copied(self, matrices: Matrices, *, frozen: bool) -> CopySize:
+        """As :meth:`copy_size`, of a model that is not too large."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +127,9 @@ class Packed(_Copy):
     def hold(self, linears: Sequence[nn.Module]) -> Linear:
         """See :class:`HeldWeights`."""
         return onednn.PackedLinear(*_side_by_side(linears))
+
+    def _copied(self, matrices: Matrices, *, frozen: bool) -> CopySize:
+        return CopySize(4 * sum(inputs * outputs for inputs, outputs in matrices))
 
 
 @dataclass(frozen=True)
@@ -123,6 +161,12 @@ class Halved(Packed):
 
         return held
 
+    def _copied(self, matrices: Matrices, *, frozen: bool) -> CopySize:
+        """Of weights that 16 bits hold, which is seen only when they are loaded."""
+        if not frozen:
+            return super()._copied(matrices, frozen=frozen)
+        return CopySize(sum(halved.packed_bytes(*one) for one in matrices), self.kept)
+
 
 @dataclass(frozen=True)
 class DynamicInt8(_Copy):
@@ -146,6 +190,9 @@ class DynamicInt8(_Copy):
             rounded = torch.quantize_per_channel(weight, scales, zeros, 0, torch.qint8)
         packed = torch.ops.quantized.linear_prepack(rounded, bias)
         return lambda x: torch.ops.quantized.linear_dynamic(x, packed, _seven_bits())
+
+    def _copied(self, matrices: Matrices, *, frozen: bool) -> CopySize:
+        return CopySize(sum(inputs * outputs for inputs, outputs in matrices))
 
 
 @functools.cache
