@@ -28,16 +28,18 @@ Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Norm:
-    """Root-mean-square normalisation, as Llama computes it.
+    """Root-mean-square normalisation, as Llama computes it: in float32, rounded to the input's type before the weight.
 
     In fewer operations than F.rms_norm, not fused on a CPU: ``x / sqrt(mean x² + ε) = √n x / hypot(|x|, √(n ε))``.
 
     Attributes:
-        weight: ``[n]``, times √n.
+        weight: ``[n]``.
+        grown: ``[n]``, the weight times √n, in float32.
         root_eps: √(n ε).
     """
 
     weight: Tensor
+    grown: Tensor
     root_eps: Tensor
 
     @classmethod
@@ -45,13 +47,15 @@ class Norm:
         """Read a module."""
         width = len(module.weight)
         root_eps = module.weight.new_tensor(width * module.variance_epsilon, dtype=torch.float32).sqrt()
-        return cls(module.weight.float() * width**0.5, root_eps)
+        return cls(module.weight, module.weight.float() * width**0.5, root_eps)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Over the last dimension, in float32."""
+        """Over the last dimension."""
         wide = x.float()
         length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).hypot_(self.root_eps)
-        return (wide / length).mul_(self.weight).to(x.dtype)
+        if x.dtype == self.weight.dtype == torch.float32:
+            return (wide / length).mul_(self.grown)
+        return self.weight * (wide / length).mul_(x.shape[-1] ** 0.5).to(x.dtype)
 
 
 @dataclass(frozen=True)
@@ -126,11 +130,11 @@ class LeanDecoder:
                 parts = layer.query_norm(heads[:, : self.heads]), layer.key_norm(heads[:, self.heads : rotated])
                 queries_keys = torch.cat(parts, dim=1)
             half = queries_keys.roll(self.size // 2, dims=-1)
-            queries_keys = (queries_keys * cos).addcmul_(half, sin)
+            queries_keys = (queries_keys * cos).addcmul_(half, sin).to(heads.dtype)
             attended = attend(number, queries_keys[:, : self.heads], queries_keys[:, self.heads :], heads[:, rotated:])
-            x = layer.out(attended).add_(x)
+            x = _plus(x, layer.out(attended))
             gate, up = layer.gate_up(layer.before_mlp(x)).chunk(2, dim=-1)
-            x = layer.down(F.silu(gate).mul_(up)).add_(x)
+            x = _plus(x, layer.down(F.silu(gate).mul_(up)))
         return x
 
     def logits(self, hidden_NH: Tensor) -> Tensor:
@@ -161,6 +165,11 @@ class LeanDecoder:
 
         positions = torch.arange(width, device=ids_BT.device).repeat(rows)
         return self.hidden(ids_BT.flatten(), positions, attend).view(rows, width, -1)
+
+
+def _plus(x: Tensor, new: Tensor) -> Tensor:
+    """``x + new``; in the place of ``new`` unless autocast made that narrower than the residual stream."""
+    return new.add_(x) if new.dtype == x.dtype else x + new
 
 
 def lean_decoder(policy: Policy, weights: HeldWeights) -> LeanDecoder | None:

@@ -56,6 +56,37 @@ def test_every_step_is_what_transformers_computes(name: str, weights: str) -> No
 
 
 @torch.inference_mode()
+def test_autocast_narrows_products_and_not_the_residual_stream() -> None:
+    policy = Policy(llama(num_hidden_layers=6, hidden_size=64, initializer_range=0.1).eval())
+    ids = torch.arange(1, 24)[None]
+    exact = policy.causal_lm(input_ids=ids, use_cache=False).logits
+    with torch.autocast("cpu", torch.bfloat16):
+        decoder = lean_decoder(policy, Packed())
+        assert decoder is not None and isinstance(decoder.weights, InPlace)
+        hidden = decoder.read(ids)
+        ours, theirs = decoder.logits(hidden), policy.causal_lm(input_ids=ids, use_cache=False).logits.float()
+    assert hidden.dtype == torch.float32 and torch.equal(ours.view_as(theirs), theirs)
+    assert not torch.allclose(ours.view_as(exact), exact, atol=1e-3), "autocast rounds"
+
+
+@torch.inference_mode()
+def test_a_model_of_16_bits_rounds_where_transformers_does() -> None:
+    model = llama(num_hidden_layers=6, hidden_size=64, initializer_range=0.1).eval()
+    for name, weight in model.named_parameters():
+        if "norm" in name:
+            weight.copy_(torch.rand_like(weight) + 0.5)
+    model = model.to(torch.bfloat16)
+    policy, ids = Policy(model), torch.arange(1, 24)[None]
+    decoder = lean_decoder(policy, InPlace())
+    assert decoder is not None
+    norm, x = model.model.norm, torch.randn(5, 64, dtype=torch.bfloat16)
+    assert torch.equal(decoder.norm(x), norm(x))
+    ours, theirs = decoder.logits(decoder.read(ids)), model(input_ids=ids, use_cache=False).logits.float()
+    exact = model.float()(input_ids=ids, use_cache=False).logits
+    assert (ours.view_as(exact) - exact).abs().mean() < 1.3 * (theirs - exact).abs().mean()
+
+
+@torch.inference_mode()
 def test_own_tokens_may_outgrow_a_block_of_the_cache() -> None:
     policy = policy_of(MODELS["llama"]())
     decoder = lean_decoder(policy, Packed())
