@@ -48,15 +48,16 @@ def one_turn(policy: Policy, weights: HeldWeights, rows: int, steps: int, prompt
 
 @torch.inference_mode()
 def measure(model: str, rows: int, steps: int, repetitions: int, prompt: int) -> list[list[str]]:
-    """A row for each way: milliseconds to hold the weights and of a step, medians and the least."""
+    """A row for each way: milliseconds to hold the weights at first and later, and of a step, medians and the least."""
     policy = pair(Work("sampling", model, [])).build("cpu", with_discriminator=False).policy.eval()
+    lean_decoder(policy, InPlace())  # the first of a model is compared with transformers
     turns: list[Sequence[tuple[float, float]]] = [
         [one_turn(policy, weights, rows, steps, prompt) for weights in WAYS] for _ in range(repetitions)
     ]
     table = []
     for number, weights in enumerate(WAYS):
         held, step = ([1e3 * turn[number][which] for turn in turns] for which in (0, 1))
-        figures = [middle(held), middle(step), min(step)]
+        figures = [held[0], middle(held[1:] or held), middle(step), min(step)]
         table.append([type(weights).__name__, *(f"{figure:.1f}" for figure in figures)])
     return table
 
@@ -69,12 +70,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--prompt", type=int, default=160, help="tokens of a prompt (%(default)s)")
     parser.add_argument("--repetitions", type=int, default=5, help="turns of each way (%(default)s)")
     given = parser.parse_args(arguments)
+    if given.rows > GROUP and given.rows % GROUP:
+        parser.error(f"--rows above {GROUP} are a multiple of it: each prompt has {GROUP}")
     torch.manual_seed(0)
     before = torch.get_num_threads()
     torch.set_num_threads(cores())
-    rows = measure(given.model, given.rows, given.steps, given.repetitions, given.prompt)
-    torch.set_num_threads(before)
-    print(markdown(["weights", "held, ms", "step, ms", "least step, ms"], rows))
+    try:
+        rows = measure(given.model, given.rows, given.steps, given.repetitions, given.prompt)
+    finally:
+        torch.set_num_threads(before)
+    print(markdown(["weights", "first copy, ms", "later copies, ms", "step, ms", "least step, ms"], rows))
 
 
 if __name__ == "__main__":

@@ -82,7 +82,8 @@ def refuse_null(value: Any, path: str = "model") -> None:
         hint: Any = hints.get(key)
         refused = item is None and NoneType not in get_args(hint)
         # Only now: it looks through every class that is loaded.
-        if refused and (taken := taken_by(hint, public_classes())) and not isinstance(None, hint):
+        allows = isinstance(hint, type) and isinstance(None, hint)
+        if refused and not allows and (taken := taken_by(hint, public_classes())):
             raise ConfigError(
                 f"{path}.{key} may not be null.",
                 expected=listed(taken),

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from functools import reduce
 
 SHORT, FULL = "--print_config", "--print_config=full"
-_NESTED = re.compile(r"--((?:\w+\.){2,}\w+)")
+_NESTED = re.compile(r"--(model(?:\.\w+){2,})")  # the others that take parts take lists too, of which it is the last's
 
 
 def in_parsers_words(args: Sequence[str]) -> tuple[bool, list[str]]:
@@ -23,10 +23,12 @@ def in_parsers_words(args: Sequence[str]) -> tuple[bool, list[str]]:
 
 
 def _nulls_in_files(args: Iterator[str]) -> Iterator[str]:
-    """A null of a part's argument as a file would have it: the parser hands it on as the text "None" (4.53).
+    """A null of an argument of the model's parts as a file has it: the parser hands it on as the text "None" (4.53).
 
     >>> list(_nulls_in_files(iter(["fit", "--model.pair.backbone.quantisation", "null", "--model.sft=null"])))
     ['fit', '--config={"model": {"pair": {"backbone": {"quantisation": null}}}}', '--model.sft=null']
+    >>> list(_nulls_in_files(iter(["--trainer.callbacks.every_n_epochs", "null"])))
+    ['--trainer.callbacks.every_n_epochs', 'null']
     """
     name = ""
     for one in args:

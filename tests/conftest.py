@@ -54,7 +54,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """What Lightning does once and for all at its import, and what it does too often."""
     if any(one.path.name.startswith("test_cli") for one in session.items):
         import_module("lightning.pytorch")  # logs to the stderr of now: that of a test would be closed after it
-    _move_figures_once()
+    if session.config.option.markexpr.startswith("not slow"):  # the slow tests have Lightning as it is
+        _move_figures_once()
 
 
 def _move_figures_once() -> None:

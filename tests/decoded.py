@@ -22,7 +22,7 @@ MODELS = {
 PROMPTS = [[5, 6, 7, 8, 9, 10, 11], [12], [13, 14, 15]]
 
 
-def policy_of(model: torch.nn.Module, lora: bool = True) -> Policy:
+def policy_of(model: torch.nn.Module, lora: bool = True, rank: int = 4) -> Policy:
     torch.manual_seed(0)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -30,7 +30,8 @@ def policy_of(model: torch.nn.Module, lora: bool = True) -> Policy:
             parameter.copy_((torch.randn_like(parameter) * (0.3 if parameter.dim() > 1 else 1.0)).half())
     model.eval()
     if lora:
-        model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=8, target_modules="all-linear"))
+        config = LoraConfig(task_type="CAUSAL_LM", r=rank, lora_alpha=2 * rank, target_modules="all-linear")
+        model = get_peft_model(model, config)
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 if "lora_" in name:

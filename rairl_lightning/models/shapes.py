@@ -61,11 +61,10 @@ class BackboneShape:
         return sum(self.linears) + self.others + self.output
 
     @property
-    def matrices(self) -> list[tuple[int, int]]:
-        """Inputs and outputs of the products of a pass, where layers that read the same input are one."""
-        attention = [(self.hidden, self.queries + 2 * self.keys), (self.queries, self.hidden)]
-        mlp = [(self.hidden, 2 * self.intermediate), (self.intermediate, self.hidden)]
-        return [*(attention + mlp) * self.layers, (self.hidden, self.vocabulary)]
+    def products(self) -> list[tuple[int, int, int]]:
+        """Inputs, outputs and number of the layers of a block that read the same input, one after the other."""
+        attention = [(self.hidden, self.queries + 2 * self.keys, 3), (self.queries, self.hidden, 1)]
+        return [*attention, (self.hidden, 2 * self.intermediate, 2), (self.intermediate, self.hidden, 1)]
 
     @property
     def linear_bytes(self) -> int:

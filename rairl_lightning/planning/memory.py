@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from rairl_lightning.models.decoding import CopySize
+from rairl_lightning.models.decoding import CopySize, Product
 from rairl_lightning.models.shapes import PairShape, PlayerShape, TrainedShape
 from rairl_lightning.planning.activations import DRAWN_LOGIT, NUCLEUS_LOGIT, Pass, cache_bytes
 from rairl_lightning.planning.devices import Device
@@ -66,7 +66,7 @@ def memory_plan(setup: Setup, device: Device, shape: PairShape | None = None) ->
     early = _held(setup, shape, device, {"sft"})
     phases = _phases(setup, shape, device.on_cpu)
     kept = _kept(setup, shape.policy, device.on_cpu)
-    whole = {name: (early if name.startswith("SFT") else held) | own | kept for name, own in phases.items()}
+    whole = {name: (early if name.startswith("SFT") else held) | _larger(own, kept) for name, own in phases.items()}
     replay = setup.replay_rounds * setup.rollouts * setup.longest_rollout * REPLAYED_TOKEN
     best = shape.policy.trained.bytes if setup.sft_epochs else 0
     host = {"replayed rollouts": replay, "best epoch of SFT": best}
@@ -128,7 +128,7 @@ def _sampling(setup: Setup, policy: PlayerShape, on_cpu: bool, prompts: int, sam
     logit = DRAWN_LOGIT + NUCLEUS_LOGIT * setup.cuts_tail
     drawn = rows * policy.backbone.vocabulary * logit + prefill.dequantised()
     return {
-        COPY: _copy(setup, policy, on_cpu).bytes,
+        COPY: _copy(setup, policy, on_cpu).sampling,
         "keys and values": cache_bytes(policy.backbone, cached_tokens(setup, together, rows), setup.autocast),
         "at work: prefill, or logits of the next token": max(prefill.working(), drawn),
     }
@@ -138,15 +138,16 @@ def _copy(setup: Setup, policy: PlayerShape, on_cpu: bool) -> CopySize:
     """Of the weights, where the sampler reads a copy: on a CPU, in float32."""
     if not on_cpu or setup.autocast or policy.backbone.weight_bytes != torch.float32.itemsize:
         return CopySize()
-    frozen = policy.adapter is not None and not policy.backbone.quantised
-    return setup.weights.copy_size(policy.backbone.matrices, frozen=frozen)
+    backbone, frozen = policy.backbone, policy.adapter is not None
+    plain = frozen and not backbone.quantised
+    block = [Product(inputs, outputs, layers * policy.rank, plain) for inputs, outputs, layers in backbone.products]
+    return setup.weights.copy_size([*block * backbone.layers, Product(backbone.hidden, backbone.vocabulary, 0, frozen)])
 
 
 def _kept(setup: Setup, policy: PlayerShape, on_cpu: bool) -> Parts:
     """What the sampler keeps between its calls: a copy of the weights, keys and values of the longest rows."""
-    parts, copy = {}, _copy(setup, policy, on_cpu)
-    if copy.stays:
-        parts[COPY] = copy.bytes
+    kept = _copy(setup, policy, on_cpu).kept
+    parts = {COPY: kept} if kept else {}
     if setup.keeps_cache:
         tokens = (setup.max_rows or setup.rollouts) * setup.longest_rollout
         parts["keys and values"] = cache_bytes(policy.backbone, tokens, setup.autocast)
@@ -157,6 +158,11 @@ def cached_tokens(setup: Setup, prompts: int, rows: int) -> int:
     """Tokens whose keys and values are held when every row has become as long as it may."""
     copies = prompts if setup.shares_prompts else rows
     return copies * setup.prompt_tokens + rows * setup.sampled_tokens
+
+
+def _larger(one: Parts, other: Parts) -> Parts:
+    """Each part as the one or the other has it."""
+    return {name: max(one.get(name, 0), other.get(name, 0)) for name in one | other}
 
 
 def _players(shape: PairShape) -> list[tuple[str, PlayerShape]]:

@@ -238,7 +238,10 @@ def test_the_samplers_copy_of_the_weights_is_there_where_it_is_read(configured: 
     kept, again = copies(Halved())
     assert kept == again == pytest.approx(437e6, rel=1e-3), "as its process has grown when measured"
     assert copies(Halved(kept=False)) == (kept, 0)
-    assert copies(Halved(), quantisation="nf4") == (4 * matrices, 0), "NF4 is not of 16 bits"
+    output = 49152 * 576
+    assert copies(Halved(), quantisation="nf4") == (4 * (matrices - output) + 2 * 49152 * 1024, 2 * 49152 * 1024)
+    lora = LoRASpec(256, 512)  # of this rank adapters are more to read than what halving saves
+    assert copies(Halved()) == (4 * (matrices - output) + 2 * 49152 * 1024, 2 * 49152 * 1024)
     assert copies(InPlace()) == copies(Packed(max_gib=0.4)) == copies(Packed(), CARD) == (0, 0)
     assert copies(Packed(), autocast=True) == copies(Packed(), dtype="bfloat16") == (0, 0)
 

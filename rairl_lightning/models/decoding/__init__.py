@@ -5,7 +5,7 @@ For models of the Llama shape (Llama, Qwen2, Qwen3, Mistral); :func:`lean_decode
 
 from rairl_lightning.models.decoding.decoder import LeanDecoder, lean_decoder
 from rairl_lightning.models.decoding.session import Session
-from rairl_lightning.models.decoding.weights import CopySize, DynamicInt8, Halved, HeldWeights, InPlace, Packed
+from rairl_lightning.models.decoding.weights import CopySize, DynamicInt8, Halved, HeldWeights, InPlace, Packed, Product
 
 __all__ = [
     "CopySize",
@@ -15,6 +15,7 @@ __all__ = [
     "InPlace",
     "LeanDecoder",
     "Packed",
+    "Product",
     "Session",
     "lean_decoder",
 ]

@@ -23,8 +23,11 @@ def mergeable(linear: Any) -> bool:
     plain = type(base) is nn.Linear and base.weight.dtype == torch.float32
     if base.weight.device.type != "cpu" or not (plain or quantised):
         return False
+    if not isinstance(linear, LoraLayer):
+        return True
     # DoRA and other variants are more than a sum.
-    return not isinstance(linear, LoraLayer) or not (linear.merged or getattr(linear, "lora_variant", None))
+    biased = any(linear.lora_B[name].bias is not None for name in active_adapters(linear))
+    return not (linear.merged or getattr(linear, "lora_variant", None) or biased)
 
 
 def active_adapters(linear: Any) -> list[str]:
@@ -76,7 +79,7 @@ class SideBySide:
         for linear in linears:
             last = first + linear.out_features
             for name in active_adapters(linear):
-                down, up = linear.lora_A[name].weight.detach(), linear.lora_B[name].weight.detach()
+                down, up = (layers[name].weight.detach().float() for layers in (linear.lora_A, linear.lora_B))
                 downs.append(down)
                 ups.append(up.new_zeros(len(down), total))
                 torch.mul(up.t(), linear.scaling[name], out=ups[-1][:, first:last])

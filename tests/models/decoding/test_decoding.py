@@ -156,11 +156,13 @@ def test_a_copy_that_would_be_too_large_is_not_made() -> None:
         Packed(max_gib=0.0)
 
 
-def test_merged_and_dora_layers_are_used_as_they_are() -> None:
-    dora = LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=8, target_modules="all-linear", use_dora=True)
-    policy = Policy(get_peft_model(MODELS["llama"](), dora).eval())
+@pytest.mark.parametrize("more", [{"use_dora": True}, {"lora_bias": True}], ids=lambda more: next(iter(more)))
+@pytest.mark.parametrize("weights", [Packed(), Halved()])
+def test_adapters_that_are_more_than_two_matrices_are_used_as_they_are(weights: Packed, more: dict[str, bool]) -> None:
+    config = LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=8, target_modules="all-linear", **more)
+    policy = Policy(get_peft_model(MODELS["llama-biases-scaled-rope"](), config).eval())
     with torch.inference_mode():
-        decoder = lean_decoder(policy, Packed())
+        decoder = lean_decoder(policy, weights)
     assert decoder is not None and isinstance(decoder.weights, InPlace)
 
 

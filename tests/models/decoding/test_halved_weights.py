@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -26,8 +27,8 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[Made]:
     found: Made = []
     plain: Callable[..., None] = halved.HalvedLinear.__init__
 
-    def making(self: halved.HalvedLinear, weight: Tensor, bias: Tensor | None = None) -> None:
-        plain(self, weight, bias)
+    def making(self: halved.HalvedLinear, *given: Any) -> None:
+        plain(self, *given)
         found.append(weakref.ref(self))
 
     monkeypatch.setattr(halved.HalvedLinear, "__init__", making)
@@ -55,7 +56,7 @@ def copies(policy: Policy) -> int:
 
 
 def test_a_copy_is_kept_while_the_adapters_learn(made: Made) -> None:
-    policy = policy_of(MODELS["llama"]())
+    policy = policy_of(MODELS["llama"](), rank=1)
     before = logits(policy, Halved())
     assert len(made) == copies(policy)
     with torch.no_grad():
@@ -71,7 +72,7 @@ def test_a_copy_is_kept_while_the_adapters_learn(made: Made) -> None:
 
 
 def test_a_copy_of_weights_that_were_written_to_is_made_again(made: Made) -> None:
-    policy = policy_of(MODELS["llama-biases-scaled-rope"]())
+    policy = policy_of(MODELS["llama-biases-scaled-rope"](), rank=1)
     logits(policy, Halved())
     layer = policy.decoder.layers[1]
     with torch.no_grad():
@@ -81,8 +82,26 @@ def test_a_copy_of_weights_that_were_written_to_is_made_again(made: Made) -> Non
     assert len(made) == copies(policy) + 2
 
 
+def test_a_write_through_data_is_seen_too(made: Made) -> None:
+    """As peft's merge_and_unload makes it, which leaves a tensor's version alone."""
+    policy = policy_of(MODELS["llama"](), rank=1)
+    logits(policy, Halved())
+    weight = policy.decoder.layers[1].mlp.down_proj.base_layer.weight
+    version = weight._version
+    weight.data.mul_(-2)
+    assert weight._version == version
+    assert same(logits(policy, Halved()), expected(policy))
+    assert len(made) == copies(policy) + 1
+
+
+def test_layers_whose_adapters_are_as_much_to_read_are_packed(made: Made) -> None:
+    policy = policy_of(MODELS["llama"](), rank=8)
+    assert same(logits(policy, Halved()), expected(policy))
+    assert len(made) == 1, "the head has no adapter"
+
+
 def test_it_need_not_be_kept(made: Made) -> None:
-    policy = policy_of(MODELS["llama"]())
+    policy = policy_of(MODELS["llama"](), rank=1)
     for calls in (1, 2):
         logits(policy, Halved(kept=False))
         gc.collect()
@@ -90,7 +109,7 @@ def test_it_need_not_be_kept(made: Made) -> None:
 
 
 def test_whether_16_bits_suffice_is_asked_again_after_a_change(made: Made) -> None:
-    policy = policy_of(MODELS["llama"]())
+    policy = policy_of(MODELS["llama"](), rank=1)
     logits(policy, Halved(kept=False))
     with torch.no_grad():
         policy.decoder.layers[0].mlp.down_proj.base_layer.weight.mul_(1.1)
@@ -99,7 +118,7 @@ def test_whether_16_bits_suffice_is_asked_again_after_a_change(made: Made) -> No
 
 
 def test_what_16_bits_cannot_hold_is_packed(made: Made) -> None:
-    policy = policy_of(MODELS["llama"]())
+    policy = policy_of(MODELS["llama"](), rank=1)
     down = policy.decoder.layers[0].mlp.down_proj.base_layer
     with torch.no_grad():
         down.weight.mul_(1.1)
@@ -117,7 +136,7 @@ def test_what_learns_is_packed(made: Made) -> None:
 
 
 def test_two_adapters_at_once_and_one_switched_off() -> None:
-    policy = policy_of(MODELS["qwen2"]())
+    policy = policy_of(MODELS["qwen2"](), rank=1)
     model = policy.model
     model.add_adapter("second", model.peft_config["default"])
     with torch.no_grad():
