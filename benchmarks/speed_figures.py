@@ -21,15 +21,9 @@ def decoding_rate(one: Result) -> float:
     return sum(after_first) / sum(spent)
 
 
-def of_decoding_floor(one: Result, limits: Mapping[str, Any], weights: str = "") -> float:
-    """Share of the rate at which the bare matrix products of a decoding step run, :func:`limits.decoding_step`.
-
-    Args:
-        one: of sampling alone.
-        limits: of this machine.
-        weights: ``halved_`` for those of 16 bits; else float32's in their fastest layout.
-    """
-    return decoding_rate(one) / limits[f"decoding_{weights}tokens_per_second"]
+def of_decoding_floors(sampling: Sequence[Result], tokens_per_second: float) -> list[float]:
+    """Shares of the rate at which the bare matrix products of a decoding step run, :func:`limits.decoding_step`."""
+    return [decoding_rate(one) / tokens_per_second for one in sampling]
 
 
 def of_training_floor(one: Result, phase: str, shape: Shape, limits: Mapping[str, Any]) -> float:
@@ -75,7 +69,7 @@ def compared(runs: Runs, shape: Shape, limits: Mapping[str, Any]) -> dict[str, l
         "grpo_natural": over("grpo_natural", "generated_per_second"),
         "sft": over("sft", "trained_per_second"),
         "memory": over("grpo_forced", "memory_mb"),
-        "sampling_of_floor": spread([of_decoding_floor(one, limits) for one in ours["sampling"]]),
+        "sampling_of_floor": spread(of_decoding_floors(ours["sampling"], limits["decoding_tokens_per_second"])),
         "training_of_floor": spread([of_training_floor(one, LEARNING["sft"], shape, limits) for one in ours["sft"]]),
         "rairl_over_grpo": ratios(*rounds),
         "sampling": over("sampling", "generated_per_second"),
@@ -84,9 +78,8 @@ def compared(runs: Runs, shape: Shape, limits: Mapping[str, Any]) -> dict[str, l
         ),
         "memory_sft": over("sft", "memory_mb"),
     }
-    if limits.get("decoding_halved_tokens_per_second"):
-        shares = [of_decoding_floor(one, limits, "halved_") for one in ours["sampling"]]
-        found["sampling_of_halved_floor"] = spread(shares)
+    if halved := limits.get("decoding_halved_tokens_per_second"):
+        found["sampling_of_halved_floor"] = spread(of_decoding_floors(ours["sampling"], halved))
     return found | ({"memory_lean": over("grpo_lean", "memory_mb")} if "grpo_lean" in runs else {})
 
 

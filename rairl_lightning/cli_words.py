@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from functools import reduce
 
 SHORT, FULL = "--print_config", "--print_config=full"
-_NESTED = re.compile(r"--(model(?:\.\w+){2,})")  # the others that take parts take lists too, of which it is the last's
+# Only of the model: below --trainer and --data there are lists of parts, and a key means the last one's.
+_NESTED = re.compile(r"--(model(?:\.\w+){2,})")
 
 
 def in_parsers_words(args: Sequence[str]) -> tuple[bool, list[str]]:
@@ -23,7 +24,7 @@ def in_parsers_words(args: Sequence[str]) -> tuple[bool, list[str]]:
 
 
 def _nulls_in_files(args: Iterator[str]) -> Iterator[str]:
-    """A null of an argument of the model's parts as a file has it: the parser hands it on as the text "None" (4.53).
+    """A null of an argument of the model's parts as a file has it: jsonargparse 4.53 parses it to the text "None".
 
     >>> list(_nulls_in_files(iter(["fit", "--model.pair.backbone.quantisation", "null", "--model.sft=null"])))
     ['fit', '--config={"model": {"pair": {"backbone": {"quantisation": null}}}}', '--model.sft=null']

@@ -62,7 +62,7 @@ class BackboneShape:
 
     @property
     def products(self) -> list[tuple[int, int, int]]:
-        """Inputs, outputs and number of the layers of a block that read the same input, one after the other."""
+        """Inputs, outputs and number of the layers that read the same input, through a block of the Llama shape."""
         attention = [(self.hidden, self.queries + 2 * self.keys, 3), (self.queries, self.hidden, 1)]
         return [*attention, (self.hidden, 2 * self.intermediate, 2), (self.intermediate, self.hidden, 1)]
 

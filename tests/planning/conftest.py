@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from planned import QWEN2_5_7B
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
 
 FAMILIES = {"llama": LlamaConfig, "qwen2": Qwen2Config, "qwen3": Qwen3Config}
@@ -20,17 +21,6 @@ SMALL = {
     "num_key_value_heads": 2,
     "max_position_embeddings": 512,
 }
-QWEN2_5_7B = {  # Qwen/Qwen2.5-7B-Instruct's config.json
-    "vocab_size": 152064,
-    "hidden_size": 3584,
-    "intermediate_size": 18944,
-    "num_hidden_layers": 28,
-    "num_attention_heads": 28,
-    "num_key_value_heads": 4,
-    "max_position_embeddings": 32768,
-    "tie_word_embeddings": False,
-}
-
 Write = Callable[..., Path]
 
 
@@ -56,3 +46,10 @@ def saved(configured: Write) -> Write:
         return folder
 
     return write
+
+
+@pytest.fixture
+def seven(tmp_path: Path) -> Path:
+    """The configuration of a 7B model, and nothing else of it."""
+    Qwen2Config(**QWEN2_5_7B).save_pretrained(tmp_path / "7b")
+    return tmp_path / "7b"

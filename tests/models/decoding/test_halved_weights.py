@@ -55,6 +55,13 @@ def copies(policy: Policy) -> int:
     return 1 + 4 * len(policy.decoder.layers)
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_every_layer_of_every_shape_is_halved(name: str, made: Made) -> None:
+    policy = policy_of(MODELS[name](), rank=1)
+    assert same(logits(policy, Halved()), expected(policy))
+    assert len(made) == copies(policy)
+
+
 def test_a_copy_is_kept_while_the_adapters_learn(made: Made) -> None:
     policy = policy_of(MODELS["llama"](), rank=1)
     before = logits(policy, Halved())
