@@ -200,7 +200,8 @@ class Halved(Packed):
 def _saves(inputs: int, outputs: int, rank: int) -> bool:
     """Whether adapters beside a halved layer are much less to read than what halving saves.
 
-    With r = 64 on layers of 576 inputs and 3,072 outputs it takes as long either way (measured, two cores with AVX2).
+    Where it says so of SmolLM2-135M's layers a step took a fourteenth less at r = 30 and as long at r = 60, the last
+    ranks for its narrowest and its widest (two cores with AVX2).
     """
     return 4 * rank * (inputs + outputs) <= inputs * outputs
 
