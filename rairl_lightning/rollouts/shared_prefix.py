@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from rairl_lightning.models import Policy
-from rairl_lightning.models.decoding import HeldWeights, Packed, Session, lean_decoder
+from rairl_lightning.models.decoding import HeldWeights, Native, Session, lean_decoder
 from rairl_lightning.rollouts.hf import RepeatedCache
 from rairl_lightning.rollouts.stepwise import Decoding, StepwiseSampler
 
@@ -29,7 +29,7 @@ class SharedPrefixSampler(StepwiseSampler):
             ``Halved`` (faster, for more memory, where 16 bits lose nothing), ``InPlace``, ``DynamicInt8``.
     """
 
-    weights: HeldWeights = field(default_factory=Packed)
+    weights: HeldWeights = field(default_factory=Native)
     shares_prompts: ClassVar[bool] = True
 
     def decoding(self, policy: Policy, pad_id: int) -> Callable[[Sequence[Sequence[int]], int], Decoding]:

@@ -3,9 +3,10 @@
 For models of the Llama shape (Llama, Qwen2, Qwen3, Mistral); :func:`lean_decoder` returns None for all others.
 """
 
-from rairl_lightning.models.decoding.decoder import LeanDecoder, lean_decoder
+from rairl_lightning.models.decoding.decoder import LeanDecoder
+from rairl_lightning.models.decoding.finding import lean_decoder
 from rairl_lightning.models.decoding.session import Session
-from rairl_lightning.models.decoding.weights import CopySize, DynamicInt8, Halved, HeldWeights, InPlace, Packed, Product
+from rairl_lightning.models.decoding.weights import CopySize, DynamicInt8, Halved, HeldWeights, InPlace, Native, Packed, Product
 
 __all__ = [
     "CopySize",
@@ -14,6 +15,7 @@ __all__ = [
     "HeldWeights",
     "InPlace",
     "LeanDecoder",
+    "Native",
     "Packed",
     "Product",
     "Session",

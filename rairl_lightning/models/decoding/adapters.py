@@ -37,14 +37,19 @@ def active_adapters(linear: Any) -> list[str]:
     return [name for name in linear.active_adapters if name in linear.lora_A]
 
 
-def merged(linear: Any) -> Tensor:
-    """Weight ``[out, in]`` with the active adapters added; float32. May be the layer's own tensor."""
+def dense(linear: Any) -> Tensor:
+    """Weight ``[out, in]`` without adapters; float32. May be the layer's own tensor."""
     weight = base_of(linear).weight
     if (state := getattr(weight, "quant_state", None)) is not None:
         from bitsandbytes.functional import dequantize_4bit
 
         weight = dequantize_4bit(weight.data, state)
-    weight = weight.detach().float()
+    return weight.detach().float()
+
+
+def merged(linear: Any) -> Tensor:
+    """Weight ``[out, in]`` with the active adapters added; float32. May be the layer's own tensor."""
+    weight = dense(linear)
     for name in active_adapters(linear):
         weight = weight + linear.get_delta_weight(name)
     return weight

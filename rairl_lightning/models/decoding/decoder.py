@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,17 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from rairl_lightning.models.decoding.weights import HeldWeights, InPlace, Linear
-from rairl_lightning.models.policy import Policy
+from rairl_lightning.models.decoding.native import NativeModel, NativePast
+from rairl_lightning.models.decoding.prefix_cache import Attend, KeysValues, Past, PrefixPast
+from rairl_lightning.models.decoding.weights import HeldWeights, Linear
 
-SHAPES = ("llama", "mistral", "qwen2", "qwen3")
-# Largest difference of logits between this pass and transformers', over the largest logit.
-TOLERANCES = {torch.float32: 1e-3, torch.bfloat16: 5e-2, torch.float16: 1e-2}
-_checked: weakref.WeakKeyDictionary[nn.Module, bool] = weakref.WeakKeyDictionary()
-
-Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
-"""Layer, queries ``[N, heads, size]`` with the scale of the scores, keys and values ``[N, kv heads, size]`` to
-``[N, heads · size]``."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +68,7 @@ class LeanDecoder:
 
     Args:
         model: of a known shape, see :func:`lean_decoder`.
-        weights: how they are held.
+        weights: how they are held; what is held instead where that does not suit, see :attr:`HeldWeights.instead`.
     """
 
     def __init__(self, model: PreTrainedModel, weights: HeldWeights) -> None:
@@ -89,8 +80,11 @@ class LeanDecoder:
         self.scales_K1 = torch.tensor(scales, device=model.device)[:, None]
         self.embed, self.rotary, self.norm = decoder.embed_tokens, decoder.rotary_emb, Norm.of(decoder.norm)
         head = model.get_output_embeddings()
-        blocks = [linear for block in decoder.layers for linear in _linears(block)]
-        self.weights = weights if weights.suits([*blocks, head]) else InPlace()
+        blocks = [linear for block in decoder.layers for linear in linears_of(block)]
+        while not weights.suits([*blocks, head]):
+            weights = weights.instead
+        self.model, self.weights = model, weights
+        self.native = NativeModel(model) if weights.native else None
         self.head = self.weights.hold([head])
         self.layers = [self._layer(block) for block in decoder.layers]
 
@@ -137,6 +131,18 @@ class LeanDecoder:
             x = _plus(x, layer.down(F.silu(gate).mul_(up)))
         return x
 
+    def past(self, keys_values: KeysValues, lengths_P: Tensor, prompts_N: Tensor) -> Past:
+        """Go on from prompts that have been read.
+
+        Args:
+            keys_values: of the prompts, as :meth:`read` gives them.
+            lengths_P: ``[P]`` real tokens of each.
+            prompts_N: ``[N]`` the prompt that each row continues, ascending.
+        """
+        if self.native is not None:
+            return NativePast(self.native, self.embed, self.rotary, keys_values, lengths_P, prompts_N)
+        return PrefixPast(self.hidden, self.logits, keys_values, lengths_P, prompts_N)
+
     def logits(self, hidden_NH: Tensor) -> Tensor:
         """``[N, V]`` float32."""
         return self.head(self.norm(hidden_NH)).float()
@@ -172,52 +178,9 @@ def _plus(x: Tensor, new: Tensor) -> Tensor:
     return new.add_(x) if new.dtype == x.dtype else x + new
 
 
-def lean_decoder(policy: Policy, weights: HeldWeights) -> LeanDecoder | None:
-    """The policy's weights held for decoding; None for a sharded policy, or a model that computes something else.
-
-    Once for each model its logits are compared with transformers'.
-
-    Args:
-        policy: in evaluation mode.
-        weights: how to hold them.
-    """
-    model = policy.causal_lm
-    if policy.sharded or not _known(model):  # a shard's hooks are on modules, which the lean pass does not all call
-        return None
-    if model not in _checked:
-        _checked[model] = _agrees(model)
-        if not _checked[model]:
-            warnings.warn(
-                f"{type(model).__name__} looks like a Llama and computes something else; transformers decodes it.",
-                stacklevel=2,
-            )
-    return LeanDecoder(model, weights) if _checked[model] else None
-
-
-def _known(model: PreTrainedModel) -> bool:
-    config = model.config
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    windowed = config.model_type == "mistral" and getattr(config, "sliding_window", None) is not None
-    usual = getattr(config, "hidden_act", None) == "silu" and kinds == {"full_attention"} and not windowed
-    return config.model_type in SHAPES and usual and all(_linears(block) for block in model.get_decoder().layers)
-
-
-def _linears(block: Any) -> list[nn.Module]:
+def linears_of(block: Any) -> list[nn.Module]:
     """The seven matrices of a block; empty where one is missing."""
     names = ("q_proj", "k_proj", "v_proj", "o_proj"), ("gate_proj", "up_proj", "down_proj")
     owners = getattr(block, "self_attn", None), getattr(block, "mlp", None)
     found = [getattr(owner, name, None) for owner, group in zip(owners, names, strict=True) for name in group]
     return [linear for linear in found if linear is not None] if None not in found else []
-
-
-def _agrees(model: PreTrainedModel) -> bool:
-    lean = LeanDecoder(model, InPlace())
-    count = min(7, model.config.vocab_size - 1)
-    ids = torch.arange(1, count + 1, device=model.device)[None].repeat(2, 1)
-    ids[1] = ids[1].flip(0)
-    ours, theirs = lean.logits(lean.read(ids).flatten(0, 1)), model(input_ids=ids, use_cache=False).logits.float()
-    tolerance = TOLERANCES.get(model.dtype, 0.0)
-    if torch.is_autocast_enabled(model.device.type):
-        tolerance = max(tolerance, TOLERANCES[torch.bfloat16])
-    difference = (ours.view_as(theirs) - theirs).abs().max()
-    return bool(difference <= tolerance * theirs.abs().max())

@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
 from rairl_lightning.models.kernels.threads import few_threads
 
 BLOCK = 64
+
+Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+"""Layer, queries ``[N, heads, size]`` with the scale of the scores, keys and values ``[N, kv heads, size]`` to
+``[N, heads · size]``."""
+KeysValues = Sequence[tuple[Tensor, Tensor]]
+"""Of each layer, ``[P, kv heads, T, size]`` twice."""
+
+
+class Past(Protocol):
+    """What the rows have read so far, and how they read on."""
+
+    def keep(self, kept: Tensor) -> None:
+        """Drop all rows but ``kept``, and the prompts that no row is left of."""
+
+    def read(self, tokens_N: Tensor, positions_N: Tensor) -> Tensor:
+        """Read one more token of every row; logits ``[N, V]`` float32 of the next."""
 
 
 class Rows:
@@ -123,3 +142,48 @@ class Context:
         padding_PT = torch.arange(width, device=lengths_P.device) >= lengths_P[:, None]
         bias_PT = torch.zeros(padding_PT.shape, device=padding_PT.device).masked_fill_(padding_PT, -torch.inf)
         self.bias_P11T = bias_PT[:, None, None, :] if bool(padding_PT.any()) else None
+
+
+class PrefixPast:
+    """A past that torch's operations read.
+
+    Args:
+        hidden: of tokens and positions, given attention; see :meth:`LeanDecoder.hidden`.
+        logits: of hidden states.
+        keys_values: of the prompts.
+        lengths_P: their lengths.
+        prompts_N: prompt of each row, ascending.
+    """
+
+    def __init__(
+        self,
+        hidden: Callable[[Tensor, Tensor, Attend], Tensor],
+        logits: Callable[[Tensor], Tensor],
+        keys_values: KeysValues,
+        lengths_P: Tensor,
+        prompts_N: Tensor,
+    ) -> None:
+        self._hidden, self._logits = hidden, logits
+        self.caches = [PrefixCache(keys, values) for keys, values in keys_values]
+        self.lengths_P, self.width = lengths_P, keys_values[0][0].shape[2]
+        self.context = Context(Rows(prompts_N, len(lengths_P)), lengths_P, self.width)
+
+    def keep(self, kept: Tensor) -> None:
+        """See :class:`Past`."""
+        left, prompts_N = self.context.rows.prompts_N[kept].unique_consecutive(return_inverse=True)
+        prompts = left if len(left) < len(self.lengths_P) else None
+        for cache in self.caches:
+            cache.keep(kept, prompts)
+        self.lengths_P, step = self.lengths_P[left], self.context.step
+        self.context = Context(Rows(prompts_N, len(left)), self.lengths_P, self.width)
+        self.context.step = step
+
+    def read(self, tokens_N: Tensor, positions_N: Tensor) -> Tensor:
+        """See :class:`Past`."""
+        hidden = self._hidden(
+            tokens_N,
+            positions_N,
+            lambda layer, queries, keys, values: self.caches[layer].attend(queries, keys, values, self.context),
+        )
+        self.context.step += 1
+        return self._logits(hidden)

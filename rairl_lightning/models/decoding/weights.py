@@ -12,13 +12,14 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from rairl_lightning.errors import ConfigError
 from rairl_lightning.functional import halved, onednn
+from rairl_lightning.native import library
 from rairl_lightning.models.decoding.adapters import SideBySide, base_of, biases, mergeable, merged
 
 Linear = Callable[[Tensor], Tensor]
@@ -62,11 +63,22 @@ class CopySize:
 
 
 class HeldWeights(ABC):
-    """A way to hold the weights while decoding."""
+    """A way to hold the weights while decoding.
+
+    Attributes:
+        native: whether steps are compiled code's, which holds its own copy; prompts are read with what ``hold`` gives.
+    """
+
+    native: ClassVar[bool] = False
+
+    @property
+    def instead(self) -> HeldWeights:
+        """What is tried next where this way is not open."""
+        return InPlace()
 
     @abstractmethod
     def suits(self, linears: Sequence[nn.Module]) -> bool:
-        """Whether this way is open for these layers, all of a model's; if not, they are used as they are."""
+        """Whether this way is open for these layers, all of a model's."""
 
     @abstractmethod
     def hold(self, linears: Sequence[nn.Module]) -> Linear:
@@ -153,6 +165,38 @@ class Packed(_Copy):
 
     def _size(self, product: Product) -> CopySize:
         return CopySize(4 * product.weights)
+
+
+@dataclass(frozen=True)
+class Native(_Copy):
+    """Every step one call of compiled code (:mod:`rairl_lightning.native`), ``Packed`` where there is no C++ compiler.
+
+    Weights that bfloat16 or float16 hold without loss, as those of most published checkpoints, are held so and read in
+    half the time; they are float32 again in the registers, and all sums are float32's. Adapters stay beside them.
+    Prompts are read with the layers themselves.
+
+    Attributes:
+        max_gib: most memory that the weights may take, in GiB of float32; larger models are decoded in place.
+    """
+
+    native: ClassVar[bool] = True
+
+    @property
+    def instead(self) -> HeldWeights:
+        """See :class:`HeldWeights`."""
+        return Packed(self.max_gib)
+
+    def suits(self, linears: Sequence[Any]) -> bool:
+        """As the other copies, where there is a compiler, or was one once."""
+        return super().suits(linears) and library() is not None
+
+    def hold(self, linears: Sequence[nn.Module]) -> Linear:
+        """See :class:`HeldWeights`; for prompts."""
+        return InPlace().hold(linears)
+
+    def _size(self, product: Product) -> CopySize:
+        """Of weights that 16 bits hold if they are plain, which is seen only when they are loaded."""
+        return CopySize((2 if product.plain else 4) * product.weights)
 
 
 @dataclass(frozen=True)

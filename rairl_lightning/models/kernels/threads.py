@@ -25,7 +25,7 @@ def few_threads(products: int) -> Iterator[None]:
         products: multiplications of the block.
     """
     threads = torch.get_num_threads()
-    if threads == 1 or products > WORTH_A_THREAD or not threads_sleep():
+    if threads_for(products) == threads:
         yield
         return
     torch.set_num_threads(1)
@@ -33,3 +33,9 @@ def few_threads(products: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def threads_for(products: int) -> int:
+    """How many threads share so many multiplications."""
+    threads = torch.get_num_threads()
+    return 1 if products <= WORTH_A_THREAD and threads_sleep() else threads

@@ -1,0 +1,5 @@
+"""C++ for a CPU, compiled where it runs when it is first needed; without a compiler everything works, only slower."""
+
+from rairl_lightning.native.compiling import library, why_not
+
+__all__ = ["library", "why_not"]

@@ -1,0 +1,104 @@
+"""The C++ of this package as a library: compiled for this very CPU, once, and kept in the user's cache."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+SOURCES = Path(__file__).parent / "cpp"
+FLAGS = ("-std=c++17", "-O3", "-march=native", "-fPIC", "-shared", "-fopenmp")
+SECONDS = 120.0
+SWITCH = "RAIRL_NATIVE"
+"""Environment variable; 0 does without."""
+COMPILERS = ("c++", "g++", "clang++")
+
+
+class _NoLibraryError(Exception):
+    """Says why there is none."""
+
+
+def library() -> ctypes.CDLL | None:
+    """The library; None where it cannot be had, see :func:`why_not`."""
+    return _found()[0]
+
+
+def why_not() -> str:
+    """Why there is no library; empty where there is one."""
+    return _found()[1]
+
+
+@functools.cache
+def _found() -> tuple[ctypes.CDLL | None, str]:
+    try:
+        return _load(), ""
+    except (_NoLibraryError, OSError, subprocess.SubprocessError) as error:
+        return None, str(error)
+
+
+def _load() -> ctypes.CDLL:
+    if os.environ.get(SWITCH) == "0":
+        raise _NoLibraryError(f"{SWITCH}=0")
+    compiler = _compiler()
+    name = f"{_digest(compiler)}.so"
+    folder = cache_folder()
+    if folder is None:
+        with tempfile.TemporaryDirectory(prefix="rairl-native-") as temporary:  # once loaded, the file may go
+            return ctypes.CDLL(str(_compiled(compiler, Path(temporary) / name)))
+    kept = folder / name
+    return ctypes.CDLL(str(kept if kept.is_file() else _compiled(compiler, kept)))
+
+
+def cache_folder() -> Path | None:
+    """Where compiled files are kept, ``$XDG_CACHE_HOME/rairl_lightning``; None where only we could not write to it."""
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(root) / "rairl_lightning"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = folder.stat()
+    except (OSError, RuntimeError):
+        return None
+    # What others can write to is nothing to load code from.
+    ours = not hasattr(os, "getuid") or (status.st_uid == os.getuid() and not status.st_mode & 0o022)
+    return folder if ours and os.access(folder, os.W_OK) else None
+
+
+def _compiler() -> str:
+    for name in filter(None, (os.environ.get("CXX"), *COMPILERS)):
+        if (found := shutil.which(name)) is not None:
+            return found
+    raise _NoLibraryError(f"no C++ compiler ({', '.join(COMPILERS)}, or $CXX)")
+
+
+def _digest(compiler: str) -> str:
+    """What a compiled file depends on: the sources, the compiler, and the CPU, for a home may be on many machines."""
+    version = subprocess.run([compiler, "--version"], capture_output=True, timeout=SECONDS, check=False).stdout
+    parts = [b" ".join(map(str.encode, FLAGS)), compiler.encode(), version, _processor().encode()]
+    parts += [path.name.encode() + b"\n" + path.read_bytes() for path in sorted(SOURCES.iterdir())]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:32]
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")[0].splitlines()
+    except OSError:
+        return " ".join(platform.uname())
+    return "\n".join(line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part")))
+
+
+def _compiled(compiler: str, target: Path) -> Path:
+    """Compile beside the target and rename: processes that start together each find a whole file."""
+    with tempfile.TemporaryDirectory(prefix=".compiling-", dir=target.parent) as temporary:
+        made = Path(temporary) / target.name
+        command = [compiler, *FLAGS, str(SOURCES / "decoding.cpp"), "-o", str(made)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+        if done.returncode != 0 or not made.is_file():
+            raise _NoLibraryError(f"{compiler} failed: {done.stderr.strip()[:500]}")
+        made.replace(target)
+    return target
