@@ -26,7 +26,7 @@ class SharedPrefixSampler(StepwiseSampler):
         max_rows: rows decoded at once; None takes all.
         compact_below: when the unfinished share of the rows falls below this, the others leave; 0 keeps them.
         weights: how the weights are held meanwhile: ``Packed`` (``InPlace`` where it does not suit, as on a GPU),
-            ``Halved`` (faster, for more memory, where 16 bits lose nothing), ``InPlace``, ``DynamicInt8``.
+            ``InPlace``, ``DynamicInt8``.
     """
 
     weights: HeldWeights = field(default_factory=Packed)
