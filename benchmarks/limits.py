@@ -8,16 +8,15 @@ Each figure is the best of several tries, since a limit is what nothing else dis
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from speed_floors import Shape, decoding_flops, training_floor
-from speed_layouts import Product, halved_weights, layouts, random_tensor
+from speed_layouts import layouts, random_tensor
 from speed_machine import cores, fastest, machine, slug, write_json
 from speed_options import BASELINES, SMOLLM2
-from torch import Tensor
 
 from rairl_lightning.evaluation.provenance import commit
 
@@ -53,10 +52,8 @@ def read_bandwidth(device: str, budget: float, size: int = BYTES_READ) -> float:
     return values.numel() * values.element_size() / min(total, product)
 
 
-def decoding_step(
-    shape: Shape, rows: int, device: str, budget: float, ways: Mapping[str, Callable[[Tensor], Product]]
-) -> dict[str, float]:
-    """Seconds of the bare matrix products of one decoding step, by way to hold the weights, each layer with its own.
+def decoding_step(shape: Shape, rows: int, device: str, budget: float) -> dict[str, float]:
+    """Seconds of the bare matrix products of one decoding step, by layout, each layer with weights of its own.
 
     Nothing else is done: no attention, no norm, no cache, no draw.
     """
@@ -64,7 +61,7 @@ def decoding_step(
     weights = [random_tensor(device, *matrix) for matrix in matrices]
     inputs = {columns: random_tensor(device, rows, columns) for _, columns in matrices}
     taken = {}
-    for name, layout in ways.items():
+    for name, layout in layouts(device).items():
         products = [(layout(weight), inputs[weight.shape[1]]) for weight in weights]
         step = _captured(lambda products=products: [product(x) for product, x in products], device)
         taken[name] = fastest(step, device, budget)
@@ -110,8 +107,7 @@ def measure(
         torch.set_num_threads(count)
         rates = gemm_rates(device, gemms, budget)
         best = max(rate["flops_per_second"] for rate in rates)
-        step = decoding_step(shape, rows, device, 5 * budget, layouts(device))
-        halved_step = decoding_step(shape, rows, device, 5 * budget, halved_weights(device))
+        step = decoding_step(shape, rows, device, 5 * budget)
         fastest = min(step, key=step.__getitem__)
         bandwidth = read_bandwidth(device, budget, bytes_read)
         found[str(count)] = {
@@ -119,10 +115,8 @@ def measure(
             "read_bytes_per_second": bandwidth,
             "decoding_step_seconds": step,
             "decoding_layout": fastest,
-            "decoding_halved_step_seconds": halved_step,
             "decoding_rows": rows,
             "decoding_tokens_per_second": rows / step[fastest],
-            "decoding_halved_tokens_per_second": rows / min(halved_step.values()) if halved_step else None,
             "decoding_flops_per_second": decoding_flops(shape, rows) / step[fastest],
             "training_tokens_per_second": training_floor(shape, 2, 1, best),  # every other token a completion's
             "gemms": rates,

@@ -78,8 +78,6 @@ def compared(runs: Runs, shape: Shape, limits: Mapping[str, Any]) -> dict[str, l
         ),
         "memory_sft": over("sft", "memory_mb"),
     }
-    if halved := limits.get("decoding_halved_tokens_per_second"):
-        found["sampling_of_halved_floor"] = spread(of_decoding_floors(ours["sampling"], halved))
     return found | ({"memory_lean": over("grpo_lean", "memory_mb")} if "grpo_lean" in runs else {})
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from rairl_lightning.functional import halved, onednn
+from rairl_lightning.functional import onednn
 
 Product = Callable[[Tensor], Tensor]
 
@@ -35,12 +35,6 @@ def layouts(device: str) -> dict[str, Callable[[Tensor], Product]]:
     if device == "cpu" and onednn.available():
         common |= {"onednn": onednn_plain, "onednn packed": onednn.PackedLinear}
     return common
-
-
-def halved_weights(device: str) -> dict[str, Callable[[Tensor], Product]]:
-    """Weights of 16 bits multiplied in float32: no layout of the same weights, but half as much to read."""
-    there = device == "cpu" and halved.available()
-    return {"float16": halved.HalvedLinear} if there else {}
 
 
 def random_tensor(device: str, *size: int) -> Tensor:

@@ -47,7 +47,7 @@ def parser(about: str) -> argparse.ArgumentParser:
     made.add_argument("--microbatch", type=int, default=1024, help="max_tokens_per_microbatch of ours")
     made.add_argument("--checkpointing", action="store_true", help="compute activations again in the backward pass")
     made.add_argument("--sampler", default=Work.sampler, help="class path of our sampler")
-    made.add_argument("--sampler-arguments", type=json.loads, default={}, help='JSON, as {"weights": "Halved"}')
+    made.add_argument("--sampler-arguments", type=json.loads, default={}, help='JSON, as {"weights": "InPlace"}')
     made.add_argument("--quick", action="store_true", help="a tiny built-in model, to see that all of it runs")
     made.add_argument("--out", type=Path, help="JSON to write")
     return made

@@ -61,10 +61,10 @@ class BackboneShape:
         return sum(self.linears) + self.others + self.output
 
     @property
-    def products(self) -> list[tuple[int, int, int]]:
-        """Inputs, outputs and number of the layers that read the same input, through a block of the Llama shape."""
-        attention = [(self.hidden, self.queries + 2 * self.keys, 3), (self.queries, self.hidden, 1)]
-        return [*attention, (self.hidden, 2 * self.intermediate, 2), (self.intermediate, self.hidden, 1)]
+    def products(self) -> list[tuple[int, int]]:
+        """Inputs and outputs of the layers that read the same input, through a block of the Llama shape."""
+        attention = [(self.hidden, self.queries + 2 * self.keys), (self.queries, self.hidden)]
+        return [*attention, (self.hidden, 2 * self.intermediate), (self.intermediate, self.hidden)]
 
     @property
     def linear_bytes(self) -> int:

@@ -72,8 +72,7 @@ def repair_tokenizer(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerB
 def prepare(folder: Path) -> Path:
     """Write model and tokenizer, and check that they come back as they were.
 
-    In float16, whose rounding is small beside that to the 4 bits of the GGUF file: half the disk, and a frozen base
-    that can be decoded faster (:class:`rairl_lightning.rollouts.Halved`).
+    In float16, whose rounding is small beside that to the 4 bits of the GGUF file: half the disk.
 
     Args:
         folder: where to write; created if needed.

@@ -24,35 +24,35 @@ class _NoLibraryError(Exception):
     """Says why there is none."""
 
 
-def library() -> ctypes.CDLL | None:
-    """The library; None where it cannot be had, see :func:`why_not`."""
-    return _found()[0]
+def library(name: str) -> ctypes.CDLL | None:
+    """What ``cpp/NAME.cpp`` compiles to; None where that cannot be had, see :func:`why_not`."""
+    return _found(name)[0]
 
 
-def why_not() -> str:
-    """Why there is no library; empty where there is one."""
-    return _found()[1]
+def why_not(name: str) -> str:
+    """Why there is no such library; empty where there is one."""
+    return _found(name)[1]
 
 
 @functools.cache
-def _found() -> tuple[ctypes.CDLL | None, str]:
+def _found(name: str) -> tuple[ctypes.CDLL | None, str]:
     try:
-        return _load(), ""
+        return _load(name), ""
     except (_NoLibraryError, OSError, subprocess.SubprocessError) as error:
         return None, str(error)
 
 
-def _load() -> ctypes.CDLL:
+def _load(name: str) -> ctypes.CDLL:
     if os.environ.get(SWITCH) == "0":
         raise _NoLibraryError(f"{SWITCH}=0")
     compiler = _compiler()
-    name = f"{_digest(compiler)}.so"
+    source, target = SOURCES / f"{name}.cpp", f"{name}-{_digest(compiler)}.so"
     folder = cache_folder()
     if folder is None:
         with tempfile.TemporaryDirectory(prefix="rairl-native-") as temporary:  # once loaded, the file may go
-            return ctypes.CDLL(str(_compiled(compiler, Path(temporary) / name)))
-    kept = folder / name
-    return ctypes.CDLL(str(kept if kept.is_file() else _compiled(compiler, kept)))
+            return ctypes.CDLL(str(_compiled(compiler, source, Path(temporary) / target)))
+    kept = folder / target
+    return ctypes.CDLL(str(kept if kept.is_file() else _compiled(compiler, source, kept)))
 
 
 def cache_folder() -> Path | None:
@@ -92,11 +92,11 @@ def _processor() -> str:
     return "\n".join(line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part")))
 
 
-def _compiled(compiler: str, target: Path) -> Path:
+def _compiled(compiler: str, source: Path, target: Path) -> Path:
     """Compile beside the target and rename: processes that start together each find a whole file."""
     with tempfile.TemporaryDirectory(prefix=".compiling-", dir=target.parent) as temporary:
         made = Path(temporary) / target.name
-        command = [compiler, *FLAGS, str(SOURCES / "decoding.cpp"), "-o", str(made)]
+        command = [compiler, *FLAGS, str(source), "-o", str(made)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
         if done.returncode != 0 or not made.is_file():
             raise _NoLibraryError(f"{compiler} failed: {done.stderr.strip()[:500]}")

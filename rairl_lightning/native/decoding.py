@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 from collections.abc import Sequence
 from ctypes import POINTER, c_float, c_int, c_int64, c_void_p
 from typing import Any
@@ -56,15 +57,22 @@ class Rows(ctypes.Structure):
     )
 
 
+def available() -> bool:
+    """Whether there is a library."""
+    return library("decoding") is not None
+
+
+@functools.cache
 def _library() -> Any:
-    found = library()
+    found = library("decoding")
     assert found is not None, "ask available() first"
-    if found.rairl_step.argtypes is None:
-        found.rairl_panel_width.restype = found.rairl_key_room.restype = c_int64
-        found.rairl_pack.argtypes = [c_void_p, *[c_int64] * 5, c_void_p, c_int]
-        found.rairl_scratch.argtypes, found.rairl_scratch.restype = [POINTER(Model), POINTER(Rows), c_int], c_int64
-        found.rairl_step.argtypes = [POINTER(Model), POINTER(Rows), c_void_p, c_void_p, c_int]
-        found.rairl_step.restype = None
+    found.rairl_panel_width.restype = found.rairl_key_room.restype = c_int64
+    found.rairl_pack.argtypes = [c_void_p, *[c_int64] * 5, c_void_p, c_int]
+    found.rairl_scratch.argtypes, found.rairl_scratch.restype = [POINTER(Model), POINTER(Rows), c_int], c_int64
+    found.rairl_step.argtypes, found.rairl_step.restype = (
+        [POINTER(Model), POINTER(Rows), c_void_p, c_void_p, c_int],
+        None,
+    )
     return found
 
 

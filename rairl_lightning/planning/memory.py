@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from rairl_lightning.models.decoding import CopySize, Product
+from rairl_lightning.models.decoding import Product
 from rairl_lightning.models.shapes import PairShape, PlayerShape, TrainedShape
 from rairl_lightning.planning.activations import DRAWN_LOGIT, NUCLEUS_LOGIT, Pass, cache_bytes
 from rairl_lightning.planning.devices import Device
@@ -65,7 +65,7 @@ def memory_plan(setup: Setup, device: Device, shape: PairShape | None = None) ->
     held = _held(setup, shape, device, set(setup.optimisers))
     early = _held(setup, shape, device, {"sft"})
     phases = _phases(setup, shape, device.on_cpu)
-    kept = _kept(setup, shape.policy, device.on_cpu)
+    kept = _kept(setup, shape.policy)
     whole = {name: (early if name.startswith("SFT") else held) | _larger(own, kept) for name, own in phases.items()}
     replay = setup.replay_rounds * setup.rollouts * setup.longest_rollout * REPLAYED_TOKEN
     best = shape.policy.trained.bytes if setup.sft_epochs else 0
@@ -128,30 +128,28 @@ def _sampling(setup: Setup, policy: PlayerShape, on_cpu: bool, prompts: int, sam
     logit = DRAWN_LOGIT + NUCLEUS_LOGIT * setup.cuts_tail
     drawn = rows * policy.backbone.vocabulary * logit + prefill.dequantised()
     return {
-        COPY: _copy(setup, policy, on_cpu).sampling,
+        COPY: _copy(setup, policy, on_cpu),
         "keys and values": cache_bytes(policy.backbone, cached_tokens(setup, together, rows), setup.autocast),
         "at work: prefill, or logits of the next token": max(prefill.working(), drawn),
     }
 
 
-def _copy(setup: Setup, policy: PlayerShape, on_cpu: bool) -> CopySize:
+def _copy(setup: Setup, policy: PlayerShape, on_cpu: bool) -> int:
     """Of the weights, where the sampler reads a copy: on a CPU, in float32."""
-    if not on_cpu or setup.autocast or policy.backbone.weight_bytes != torch.float32.itemsize:
-        return CopySize()
     backbone, frozen = policy.backbone, policy.adapter is not None
+    if not on_cpu or setup.autocast or backbone.weight_bytes != torch.float32.itemsize:
+        return 0
     plain = frozen and not backbone.quantised
-    block = [Product(inputs, outputs, layers * policy.rank, plain) for inputs, outputs, layers in backbone.products]
-    return setup.weights.copy_size([*block * backbone.layers, Product(backbone.hidden, backbone.vocabulary, 0, frozen)])
+    block = [Product(inputs, outputs, plain) for inputs, outputs in backbone.products]
+    return setup.weights.copy_size([*block * backbone.layers, Product(backbone.hidden, backbone.vocabulary, frozen)])
 
 
-def _kept(setup: Setup, policy: PlayerShape, on_cpu: bool) -> Parts:
-    """What the sampler keeps between its calls: a copy of the weights, keys and values of the longest rows."""
-    kept = _copy(setup, policy, on_cpu).kept
-    parts = {COPY: kept} if kept else {}
-    if setup.keeps_cache:
-        tokens = (setup.max_rows or setup.rollouts) * setup.longest_rollout
-        parts["keys and values"] = cache_bytes(policy.backbone, tokens, setup.autocast)
-    return parts
+def _kept(setup: Setup, policy: PlayerShape) -> Parts:
+    """What the sampler keeps between its calls: keys and values of the longest rows."""
+    if not setup.keeps_cache:
+        return {}
+    tokens = (setup.max_rows or setup.rollouts) * setup.longest_rollout
+    return {"keys and values": cache_bytes(policy.backbone, tokens, setup.autocast)}
 
 
 def cached_tokens(setup: Setup, prompts: int, rows: int) -> int:

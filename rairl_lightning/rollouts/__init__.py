@@ -1,6 +1,6 @@
 """Sampling completions from the policy."""
 
-from rairl_lightning.models.decoding import DynamicInt8, Halved, InPlace, Packed
+from rairl_lightning.models.decoding import DynamicInt8, InPlace, Native, Packed
 from rairl_lightning.rollouts.base import Sampler
 from rairl_lightning.rollouts.continuous import ContinuousSampler
 from rairl_lightning.rollouts.hf import HFSampler
@@ -12,8 +12,8 @@ __all__ = [
     "ContinuousSampler",
     "DynamicInt8",
     "HFSampler",
-    "Halved",
     "InPlace",
+    "Native",
     "Packed",
     "Sampler",
     "SharedPrefixSampler",

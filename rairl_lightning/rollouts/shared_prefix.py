@@ -25,8 +25,8 @@ class SharedPrefixSampler(StepwiseSampler):
         top_p: nucleus in (0, 1]; keep 1 for training, where the trainer's distribution must be the sampler's.
         max_rows: rows decoded at once; None takes all.
         compact_below: when the unfinished share of the rows falls below this, the others leave; 0 keeps them.
-        weights: how the weights are held meanwhile: ``Packed`` (``InPlace`` where it does not suit, as on a GPU),
-            ``Halved`` (faster, for more memory, where 16 bits lose nothing), ``InPlace``, ``DynamicInt8``.
+        weights: how the weights are held meanwhile: ``Native`` (compiled code on a CPU in float32; ``Packed`` without a
+            C++ compiler, ``InPlace`` where neither suits, as on a GPU), ``Packed``, ``InPlace``, ``DynamicInt8``.
     """
 
     weights: HeldWeights = field(default_factory=Native)

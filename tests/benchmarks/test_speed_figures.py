@@ -44,9 +44,6 @@ def test_ratios_by_hand() -> None:
     assert found["sampling_of_floor"] == [30 / 40] * 3, "60 tokens after the first two rows' in 2.5 - 0.5 seconds"
     assert found["grpo_of_floor"] == [pytest.approx((5 / 0.5) / (5 / 0.1))] * 3
     assert found["training_of_floor"] is not None and "memory_lean" not in found
-    assert "sampling_of_halved_floor" not in found
-    with_halved = compared(runs(), SMALL, LIMITS | {"decoding_halved_tokens_per_second": 60.0})
-    assert with_halved == found | {"sampling_of_halved_floor": [0.5] * 3}
 
 
 def test_a_side_against_itself_is_one() -> None:

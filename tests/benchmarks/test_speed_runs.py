@@ -26,7 +26,7 @@ from rairl_lightning.data.demonstrations import GSM8K, Arithmetic
 from rairl_lightning.errors import DataError, TrainingError
 from rairl_lightning.models import BackboneSpec
 from rairl_lightning.models.loading import load_backbone, load_tokenizer
-from rairl_lightning.rollouts import Halved
+from rairl_lightning.rollouts import InPlace
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 TINY = BackboneSpec("builtin:dials").path
@@ -97,8 +97,8 @@ def test_work_and_result_survive_their_files(tmp_path: Path, asked: list[Questio
 def test_sampler_is_an_option(asked: list[Question]) -> None:
     made = speed_parts.sampler(Work("grpo", TINY, asked, forced=False, sampler_arguments={"max_rows": 3}), 7)
     assert (type(made).__name__, made.max_new_tokens, made.max_rows) == ("SharedPrefixSampler", 7, 3)
-    made = speed_parts.sampler(Work("grpo", TINY, asked, forced=False, sampler_arguments={"weights": "Halved"}), 7)
-    assert isinstance(made.weights, Halved)
+    made = speed_parts.sampler(Work("grpo", TINY, asked, forced=False, sampler_arguments={"weights": "InPlace"}), 7)
+    assert isinstance(made.weights, InPlace)
 
 
 def test_peak_memory_is_the_process_s_own() -> None:

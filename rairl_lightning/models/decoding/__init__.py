@@ -6,12 +6,10 @@ For models of the Llama shape (Llama, Qwen2, Qwen3, Mistral); :func:`lean_decode
 from rairl_lightning.models.decoding.decoder import LeanDecoder
 from rairl_lightning.models.decoding.finding import lean_decoder
 from rairl_lightning.models.decoding.session import Session
-from rairl_lightning.models.decoding.weights import CopySize, DynamicInt8, Halved, HeldWeights, InPlace, Native, Packed, Product
+from rairl_lightning.models.decoding.weights import DynamicInt8, HeldWeights, InPlace, Native, Packed, Product
 
 __all__ = [
-    "CopySize",
     "DynamicInt8",
-    "Halved",
     "HeldWeights",
     "InPlace",
     "LeanDecoder",

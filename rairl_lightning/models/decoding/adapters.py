@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -61,36 +60,3 @@ def biases(linears: Sequence[Any]) -> Tensor | None:
     if all(base.bias is None for base in bases):
         return None
     return torch.cat([torch.zeros(b.out_features) if b.bias is None else b.bias.detach().float() for b in bases])
-
-
-@dataclass(frozen=True)
-class SideBySide:
-    """``s B A`` of layers that read the same input, as one pair of matrices.
-
-    Attributes:
-        down: ``[in, Σ r]``.
-        up: ``[Σ r, Σ out]``, s included; 0 where an adapter is not of that layer.
-    """
-
-    down: Tensor
-    up: Tensor
-
-    @classmethod
-    def of(cls, linears: Sequence[Any]) -> SideBySide | None:
-        """Those that are active now; None where there are none."""
-        total, first = sum(linear.out_features for linear in linears), 0
-        downs: list[Tensor] = []
-        ups: list[Tensor] = []
-        for linear in linears:
-            last = first + linear.out_features
-            for name in active_adapters(linear):
-                down, up = (layers[name].weight.detach().float() for layers in (linear.lora_A, linear.lora_B))
-                downs.append(down)
-                ups.append(up.new_zeros(len(down), total))
-                torch.mul(up.t(), linear.scaling[name], out=ups[-1][:, first:last])
-            first = last
-        return cls(torch.cat(downs).t().contiguous(), torch.cat(ups)) if downs else None
-
-    def add_to(self, y: Tensor, x: Tensor) -> Tensor:
-        """``y + s (x Aᵀ) Bᵀ``, in place."""
-        return y.addmm_(x @ self.down, self.up)

@@ -16,7 +16,6 @@ from rairl_lightning.models.decoding.prefix_cache import Attend, KeysValues, Pas
 from rairl_lightning.models.decoding.weights import HeldWeights, Linear
 
 
-
 @dataclass(frozen=True)
 class Norm:
     """Root-mean-square normalisation, as Llama computes it: in float32, rounded to the input's type before the weight.

@@ -16,9 +16,9 @@ from peft import LoraConfig, get_peft_model
 from rairl_lightning.errors import ConfigError
 from rairl_lightning.functional import onednn
 from rairl_lightning.models import Policy
-from rairl_lightning.models.decoding import DynamicInt8, Halved, InPlace, Packed, Session, lean_decoder
+from rairl_lightning.models.decoding import DynamicInt8, InPlace, Packed, Session, lean_decoder
 
-WEIGHTS = {"halved": Halved(), "packed": Packed(), "in-place": InPlace()}
+WEIGHTS = {"packed": Packed(), "in-place": InPlace()}
 
 
 def whole(policy: Policy, ids: list[int]) -> torch.Tensor:
@@ -30,8 +30,7 @@ def whole(policy: Policy, ids: list[int]) -> torch.Tensor:
 @torch.inference_mode()
 def test_every_step_is_what_transformers_computes(name: str, weights: str) -> None:
     """Prompts of different lengths, uneven groups after rows leave, and a prompt that no row is left of."""
-    # Of a higher rank most layers of so small a model are not halved: test_every_layer_of_every_shape_is_halved.
-    policy = policy_of(MODELS[name](), rank=1 if weights == "halved" else 4)
+    policy = policy_of(MODELS[name]())
     decoder = lean_decoder(policy, WEIGHTS[weights])
     assert decoder is not None
     session = Session(decoder, PROMPTS, 3, pad_id=0, device=policy.device)
@@ -138,6 +137,24 @@ def test_adapters_switched_off_or_absent() -> None:
     assert lean_decoder(policy_of(MODELS["llama"](), lora=False), Packed()) is not None
 
 
+@torch.inference_mode()
+def test_two_adapters_at_once() -> None:
+    policy = policy_of(MODELS["qwen2"]())
+    model, ids, found = policy.model, torch.tensor([PROMPTS[0]]), []
+    model.add_adapter("second", model.peft_config["default"])
+    for name, parameter in model.named_parameters():
+        if "second" in name:
+            parameter.copy_(torch.randn_like(parameter) * 0.2)
+    for adapters in (["default"], ["second"], ["default", "second"]):
+        model.base_model.set_adapter(adapters)
+        decoder = lean_decoder(policy, Packed())
+        assert decoder is not None
+        found.append(decoder.logits(decoder.read(ids)[0]))
+        expected = policy.causal_lm(input_ids=ids, use_cache=False).logits[0]
+        torch.testing.assert_close(found[-1], expected, atol=1e-3, rtol=1e-3)
+    assert not torch.allclose(found[0], found[1], atol=1e-1) and not torch.allclose(found[1], found[2], atol=1e-1)
+
+
 @pytest.mark.skipif(not onednn.available(), reason="this torch has no oneDNN operators: nothing is rounded")
 @torch.inference_mode()
 def test_eight_bits_are_near_and_not_equal() -> None:
@@ -160,12 +177,11 @@ def test_a_copy_that_would_be_too_large_is_not_made() -> None:
 
 
 @pytest.mark.parametrize("more", [{"use_dora": True}, {"lora_bias": True}], ids=lambda more: next(iter(more)))
-@pytest.mark.parametrize("weights", [Packed(), Halved()])
-def test_adapters_that_are_more_than_two_matrices_are_used_as_they_are(weights: Packed, more: dict[str, bool]) -> None:
+def test_adapters_that_are_more_than_two_matrices_are_used_as_they_are(more: dict[str, bool]) -> None:
     config = LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=8, target_modules="all-linear", **more)
     policy = Policy(get_peft_model(MODELS["llama-biases-scaled-rope"](), config).eval())
     with torch.inference_mode():
-        decoder = lean_decoder(policy, weights)
+        decoder = lean_decoder(policy, Packed())
     assert decoder is not None and isinstance(decoder.weights, InPlace)
 
 
