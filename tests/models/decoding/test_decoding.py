@@ -16,9 +16,9 @@ from peft import LoraConfig, get_peft_model
 from rairl_lightning.errors import ConfigError
 from rairl_lightning.functional import onednn
 from rairl_lightning.models import Policy
-from rairl_lightning.models.decoding import DynamicInt8, InPlace, Packed, Session, lean_decoder
+from rairl_lightning.models.decoding import DynamicInt8, InPlace, Native, Packed, Session, lean_decoder
 
-WEIGHTS = {"packed": Packed(), "in-place": InPlace()}
+WEIGHTS = {"native": Native(), "packed": Packed(), "in-place": InPlace()}
 
 
 def whole(policy: Policy, ids: list[int]) -> torch.Tensor:
