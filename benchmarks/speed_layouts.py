@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from rairl_lightning.functional import onednn
+from rairl_lightning.native import decoding
 
 Product = Callable[[Tensor], Tensor]
 
@@ -29,11 +30,18 @@ def onednn_plain(weight: Tensor) -> Product:
     return lambda x: onednn.linear(x, weight)
 
 
+def panels_of_16_bits(weight: Tensor) -> Product:
+    """Panels of a matrix of bfloat16 numbers, as most published ones are; the products are float32's."""
+    return decoding.PanelLinear(weight.bfloat16().float())
+
+
 def layouts(device: str) -> dict[str, Callable[[Tensor], Product]]:
     """Ways to lie in memory and to be multiplied that this machine has."""
     common: dict[str, Callable[[Tensor], Product]] = {"out-in": out_in, "in-out": in_out}
     if device == "cpu" and onednn.available():
         common |= {"onednn": onednn_plain, "onednn packed": onednn.PackedLinear}
+    if device == "cpu" and decoding.available():
+        common |= {"panels of 32 bits": decoding.PanelLinear, "panels of 16 bits": panels_of_16_bits}
     return common
 
 

@@ -69,10 +69,9 @@ def _library() -> Any:
     found.rairl_panel_width.restype = found.rairl_key_room.restype = c_int64
     found.rairl_pack.argtypes = [c_void_p, *[c_int64] * 5, c_void_p, c_int]
     found.rairl_scratch.argtypes, found.rairl_scratch.restype = [POINTER(Model), POINTER(Rows), c_int], c_int64
-    found.rairl_step.argtypes, found.rairl_step.restype = (
-        [POINTER(Model), POINTER(Rows), c_void_p, c_void_p, c_int],
-        None,
-    )
+    found.rairl_linear.argtypes = [POINTER(Linear), c_void_p, c_int64, c_void_p, c_void_p, c_int]
+    found.rairl_step.argtypes = [POINTER(Model), POINTER(Rows), c_void_p, c_void_p, c_int]
+    found.rairl_linear.restype = found.rairl_step.restype = None
     return found
 
 
@@ -120,3 +119,27 @@ def step(model: Model, rows: Rows, room: Tensor, logits: Tensor, threads: int) -
         threads: that share the work.
     """
     _library().rairl_step(model, rows, room.data_ptr(), logits.data_ptr(), threads)
+
+
+class PanelLinear:
+    """``x Wᵀ`` with a copy of ``W`` in panels; without gradient.
+
+    Args:
+        weight: ``[out, in]`` float32 on a CPU; later changes of it are not seen.
+
+    Attributes:
+        kind: how the panels hold it.
+    """
+
+    def __init__(self, weight: Tensor) -> None:
+        self._panels, self.kind = pack(weight.detach())
+        self._outputs, inputs = weight.shape
+        self._structure = Linear(self._panels.data_ptr(), None, None, None, inputs, self._outputs, 0, self.kind)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """``[N, in]`` to ``[N, out]``."""
+        x = x.contiguous()
+        y = x.new_empty(len(x), padded(self._outputs))
+        threads = torch.get_num_threads()
+        _library().rairl_linear(self._structure, x.data_ptr(), len(x), None, y.data_ptr(), threads)
+        return y[:, : self._outputs]

@@ -66,3 +66,14 @@ def test_room_and_padding_are_multiples() -> None:
     width, unit = decoding.padded(1), decoding.key_room(1)
     assert [decoding.padded(n) for n in (width - 1, width, width + 1)] == [width, width, 2 * width]
     assert [decoding.key_room(n) for n in (0, unit, unit + 1)] == [0, unit, 2 * unit]
+
+
+@pytest.mark.parametrize("rows", [1, 6, 7, 20])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32], ids=str)
+def test_a_product(rows: int, dtype: torch.dtype) -> None:
+    weight, x = torch.randn(70, 600).to(dtype).float(), torch.randn(rows, 600)
+    found, expected = decoding.PanelLinear(weight)(x), (x.double() @ weight.double().t()).float()
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+    with pytest.raises(AssertionError):  # the tolerance tells weights that differ in one number by a hundredth
+        weight[3, 5] += 1e-2
+        torch.testing.assert_close(decoding.PanelLinear(weight)(x), expected, atol=1e-4, rtol=0)

@@ -150,6 +150,19 @@ void step(const Model& model, const Rows& rows, const Scratch& s, float* logits,
               me);
 }
 
+// Runs work on so many threads, or fewer if there are not so many.
+template <typename Work>
+void together(int threads, const Work& work) {
+    Team* team = nullptr;
+    alignas(Team) unsigned char room[sizeof(Team)];
+#pragma omp parallel num_threads(threads)
+    {
+#pragma omp single
+        team = new (room) Team(omp_get_num_threads());
+        work(Member{*team, omp_get_thread_num(), omp_get_num_threads()});
+    }
+}
+
 // One number of 32 bits to one of 16; tells whether that lost something.
 inline bool shortened(float value, int64_t kind, uint16_t& to) {
     if (kind == BFLOAT16) {
@@ -206,6 +219,13 @@ int rairl_pack(const float* weights, int64_t outputs, int64_t inputs, int64_t ou
     return lossless.load();
 }
 
+// One layer alone: y [rows, outputs padded] from x [rows, inputs]; inner has room for [rows, rank padded].
+void rairl_linear(const Linear* layer, const float* x, int64_t rows, float* inner, float* y, int threads) {
+    together(threads, [&](const Member& me) {
+        linear<1>(x, layer->inputs, rows, {{*layer, y, padded(layer->outputs), inner}}, false, me);
+    });
+}
+
 // Numbers of float32 that rairl_step needs room for.
 int64_t rairl_scratch(const Model* model, const Rows* rows, int threads) {
     return Scratch(*model, *rows, threads, nullptr).total;
@@ -214,15 +234,7 @@ int64_t rairl_scratch(const Model* model, const Rows* rows, int threads) {
 // Reads one more token of every row: writes its keys and values, and logits [N, vocabulary padded to panels].
 void rairl_step(const Model* model, const Rows* rows, float* memory, float* logits, int threads) {
     const Scratch scratch(*model, *rows, threads, memory);
-    Team* team = nullptr;
-    alignas(Team) unsigned char room[sizeof(Team)];
-#pragma omp parallel num_threads(threads)
-    {
-        // There may be fewer threads than asked for.
-#pragma omp single
-        team = new (room) Team(omp_get_num_threads());
-        step(*model, *rows, scratch, logits, {*team, omp_get_thread_num(), omp_get_num_threads()});
-    }
+    together(threads, [&](const Member& me) { step(*model, *rows, scratch, logits, me); });
 }
 
 }  // extern "C"

@@ -98,9 +98,10 @@ inline void weights_at(const void* weights, int64_t place, Vector& first, Vector
     }
 }
 
+// While R rows use this block, a share of the next one is fetched from memory, `step` bytes for each input.
 template <int KIND, int R>
 void tile(const float* x, int64_t x_stride, const void* weights, int64_t place, int64_t depth, float* y,
-          int64_t y_stride) {
+          int64_t y_stride, const char* next, int64_t step) {
     Vector sums[R][2];
     for (int r = 0; r < R; ++r) {
         sums[r][0] = load(y + r * y_stride);
@@ -108,6 +109,7 @@ void tile(const float* x, int64_t x_stride, const void* weights, int64_t place, 
     }
     for (int64_t k = 0; k < depth; ++k) {
         Vector first{}, second{};
+        __builtin_prefetch(next + k * step);
         weights_at<KIND>(weights, place + k * WIDTH, first, second);
         for (int r = 0; r < R; ++r) {
             const Vector value = same(x[r * x_stride + k]);
@@ -124,13 +126,16 @@ void tile(const float* x, int64_t x_stride, const void* weights, int64_t place, 
 template <int KIND>
 void tiles(const float* x, int64_t x_stride, const void* weights, int64_t place, int64_t depth, float* y,
            int64_t y_stride, int64_t rows) {
-    using Run = void (*)(const float*, int64_t, const void*, int64_t, int64_t, float*, int64_t);
+    using Run = void (*)(const float*, int64_t, const void*, int64_t, int64_t, float*, int64_t, const char*, int64_t);
     static constexpr Run runs[TILE] = {tile<KIND, 1>, tile<KIND, 2>, tile<KIND, 3>,
                                        tile<KIND, 4>, tile<KIND, 5>, tile<KIND, 6>};
+    constexpr int64_t bytes = KIND == FLOAT32 ? 4 : 2;
     const int64_t parts = (rows + TILE - 1) / TILE;
+    const char* next = static_cast<const char*>(weights) + (place + depth * WIDTH) * bytes;
     for (int64_t part = 0; part < parts; ++part) {
         const int64_t begin = rows * part / parts, count = rows * (part + 1) / parts - begin;
-        runs[count - 1](x + begin * x_stride, x_stride, weights, place, depth, y + begin * y_stride, y_stride);
+        runs[count - 1](x + begin * x_stride, x_stride, weights, place, depth, y + begin * y_stride, y_stride,
+                        next + WIDTH * bytes * depth * part / parts, WIDTH * bytes / parts);
     }
 }
 
