@@ -1,4 +1,4 @@
-"""A decoding step by how the weights are held: ``Packed``, ``InPlace``, ``DynamicInt8``, in turns.
+"""A decoding step by how the weights are held: ``Native``, ``Packed``, ``InPlace``, ``DynamicInt8``, in turns.
 
     python benchmarks/decoding_step.py [--model FOLDER] [--rows 16] [--steps 24] [--repetitions 5]
 
@@ -19,9 +19,9 @@ from speed_parts import pair
 from speed_work import Work
 
 from rairl_lightning.models import Policy
-from rairl_lightning.models.decoding import DynamicInt8, HeldWeights, InPlace, Packed, Session, lean_decoder
+from rairl_lightning.models.decoding import DynamicInt8, HeldWeights, InPlace, Native, Packed, Session, lean_decoder
 
-WAYS: tuple[HeldWeights, ...] = (Packed(), InPlace(), DynamicInt8())
+WAYS: tuple[HeldWeights, ...] = (Native(), Packed(), InPlace(), DynamicInt8())
 GROUP = 4
 
 

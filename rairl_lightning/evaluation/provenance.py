@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from rairl_lightning import __version__
+from rairl_lightning.native import compiler_line
 
 REPORTED = ("torch", "lightning", "transformers", "peft", "bitsandbytes", "jsonargparse")
 _PACKAGE = Path(__file__).resolve().parent
@@ -50,7 +51,7 @@ def versions() -> list[str]:
             lines.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             lines.append(f"{name} is not installed")
-    return [*lines, *devices()]
+    return [*lines, f"C++ compiler {compiler_line()}", *devices()]
 
 
 def devices() -> list[str]:

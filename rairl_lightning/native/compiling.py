@@ -34,6 +34,23 @@ def why_not(name: str) -> str:
     return _found(name)[1]
 
 
+def compiler_found() -> bool:
+    """Whether there is a compiler to try; compiles nothing."""
+    try:
+        return bool(_compiler())
+    except _NoLibraryError:
+        return False
+
+
+def compiler_line() -> str:
+    """The compiler in one line, or why there is none; compiles nothing."""
+    try:
+        said = _version(_compiler(), seconds=10.0).decode(errors="replace").strip()
+    except (_NoLibraryError, OSError, subprocess.SubprocessError) as error:
+        return f"none: {error}"
+    return said.partition("\n")[0] or "of no name"
+
+
 @functools.cache
 def _found(name: str) -> tuple[ctypes.CDLL | None, str]:
     try:
@@ -43,8 +60,6 @@ def _found(name: str) -> tuple[ctypes.CDLL | None, str]:
 
 
 def _load(name: str) -> ctypes.CDLL:
-    if os.environ.get(SWITCH) == "0":
-        raise _NoLibraryError(f"{SWITCH}=0")
     compiler = _compiler()
     source, target = SOURCES / f"{name}.cpp", f"{name}-{_digest(compiler)}.so"
     folder = cache_folder()
@@ -70,6 +85,8 @@ def cache_folder() -> Path | None:
 
 
 def _compiler() -> str:
+    if os.environ.get(SWITCH) == "0":
+        raise _NoLibraryError(f"{SWITCH}=0")
     for name in filter(None, (os.environ.get("CXX"), *COMPILERS)):
         if (found := shutil.which(name)) is not None:
             return found
@@ -78,10 +95,13 @@ def _compiler() -> str:
 
 def _digest(compiler: str) -> str:
     """What a compiled file depends on: the sources, the compiler, and the CPU, for a home may be on many machines."""
-    version = subprocess.run([compiler, "--version"], capture_output=True, timeout=SECONDS, check=False).stdout
-    parts = [b" ".join(map(str.encode, FLAGS)), compiler.encode(), version, _processor().encode()]
+    parts = [b" ".join(map(str.encode, FLAGS)), compiler.encode(), _version(compiler), _processor().encode()]
     parts += [path.name.encode() + b"\n" + path.read_bytes() for path in sorted(SOURCES.iterdir())]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:32]
+
+
+def _version(compiler: str, seconds: float = SECONDS) -> bytes:
+    return subprocess.run([compiler, "--version"], capture_output=True, timeout=seconds, check=False).stdout
 
 
 def _processor() -> str:

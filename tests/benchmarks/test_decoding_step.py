@@ -11,7 +11,7 @@ def test_every_way_has_its_row(capsys: pytest.CaptureFixture[str]) -> None:
     heads, _, *rows = capsys.readouterr().out.splitlines()
     assert heads == "| weights | first copy, ms | later copies, ms | step, ms | least step, ms |"
     figures = {cells[1].strip(): [float(cell) for cell in cells[2:-1]] for cells in (row.split("|") for row in rows)}
-    assert list(figures) == ["Packed", "InPlace", "DynamicInt8"]
+    assert list(figures) == ["Native", "Packed", "InPlace", "DynamicInt8"]
     assert all(one[2] == one[3] > 0 for one in figures.values()), "of one turn the median is the least"
 
 

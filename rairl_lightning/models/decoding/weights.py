@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from rairl_lightning.errors import ConfigError
 from rairl_lightning.functional import onednn
 from rairl_lightning.models.decoding.adapters import biases, mergeable, merged
-from rairl_lightning.native import decoding
+from rairl_lightning.native import compiler_found, decoding
 
 Linear = Callable[[Tensor], Tensor]
 GIB = 2**30
@@ -177,7 +177,7 @@ class Native(_Copy):
 
     def _size(self, product: Product) -> int:
         """Of weights that 16 bits hold if they are plain, which is seen only when they are loaded."""
-        return (2 if product.plain else 4) * product.weights
+        return (2 if product.plain and compiler_found() else 4) * product.weights
 
 
 @dataclass(frozen=True)
