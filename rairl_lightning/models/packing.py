@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers.integrations.sdpa_attention import repeat_kv
 
 from rairl_lightning.models.kernels import packed_attention
+from rairl_lightning.native.attending import Plan, Stretch
 from rairl_lightning.types import TokenBatch
 
 WORTH_SHARING = 0.9  # of the tokens without sharing; above it, one attention for each trace is simpler and faster
@@ -62,18 +63,18 @@ class Packing:
         positions_M: ``[M]`` in their trace.
         places_NT: ``[N, T]`` place of each token of the batch; any at padding.
         prompts: the prompts, or all traces whole where none shares its prompt.
+        stretches: the tokens of each prompt, then of each completion, as they lie in the row.
         completions: of the N traces, in their order; None where the traces are whole.
         prompt_of_N: ``[N]`` row of ``prompts``; None likewise.
-        mask_N1LK: ``[N, 1, L, Tp + L]`` bool, which keys a completion token reads: its prompt and what it wrote.
     """
 
     ids_M: Tensor
     positions_M: Tensor
     places_NT: Tensor
     prompts: Block
+    stretches: tuple[Stretch, ...]
     completions: Block | None = None
     prompt_of_N: Tensor | None = None
-    mask_N1LK: Tensor | None = None
 
     @classmethod
     def of(cls, tokens: TokenBatch) -> Packing:
@@ -91,7 +92,11 @@ class Packing:
         places_NT = (mask.flatten().cumsum(0) - 1).clamp_(min=0).view(mask.shape)
         firsts = [sum(lengths[:n]) for n in range(len(lengths))]
         return cls(
-            tokens.input_ids[mask], tokens.position_ids[mask], places_NT, _rows(firsts, lengths, device, whole=True)
+            tokens.input_ids[mask],
+            tokens.position_ids[mask],
+            places_NT,
+            _rows(firsts, lengths, device, whole=True),
+            tuple(itertools.starmap(Stretch, zip(firsts, lengths, strict=True))),
         )
 
     @classmethod
@@ -118,16 +123,16 @@ class Packing:
         total = first + sum(completions)
         ids_M, positions_M = (torch.zeros(total, dtype=torch.int64, device=device) for _ in range(2))
         ids_M[places_NT[mask]], positions_M[places_NT[mask]] = tokens.input_ids[mask], positions_NT[mask]
-        prompt_of_N = torch.tensor(prompt_of, device=device)
-        block = _rows(begins, completions, device)
-        own = torch.ones(block.places_RL.shape[1], block.places_RL.shape[1], dtype=torch.bool, device=device).tril_()
-        width = max(prompts)
-        read_NT = torch.arange(width, device=device) < torch.tensor(prompts, device=device)[prompt_of_N, None]
-        rows, length = len(lengths), len(own)
-        mask_N1LK = torch.cat(
-            [read_NT[:, None].expand(rows, length, width), own.expand(rows, length, length)], dim=-1
-        ).unsqueeze(1)
-        return cls(ids_M, positions_M, places_NT, _rows(starts, prompts, device), block, prompt_of_N, mask_N1LK)
+        stretches = map(Stretch, [*starts, *begins], [*prompts, *completions], [*[None] * len(prompts), *prompt_of])
+        return cls(
+            ids_M,
+            positions_M,
+            places_NT,
+            _rows(starts, prompts, device),
+            tuple(stretches),
+            _rows(begins, completions, device),
+            torch.tensor(prompt_of, device=device),
+        )
 
     @property
     def width(self) -> int:
@@ -136,11 +141,28 @@ class Packing:
         return keys if self.completions is None else keys + self.completions.places_RL.shape[1]
 
     @cached_property
+    def mask_N1LK(self) -> Tensor:
+        """``[N, 1, L, Tp + L]`` bool, which keys a completion token reads: its prompt and what it wrote."""
+        assert self.completions is not None and self.prompt_of_N is not None
+        (rows, length), width = self.completions.places_RL.shape, self.prompts.places_RL.shape[1]
+        device, lengths = self.ids_M.device, [stretch.length for stretch in self.stretches]
+        own = torch.ones(length, length, dtype=torch.bool, device=device).tril_()
+        prompt_N1 = torch.tensor(lengths, device=device)[self.prompt_of_N, None]
+        read_NT = torch.arange(width, device=device) < prompt_N1
+        both = read_NT[:, None].expand(rows, length, width), own.expand(rows, length, length)
+        return torch.cat(both, dim=-1).unsqueeze(1)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The same for compiled code."""
+        return Plan.of(self.stretches)
+
+    @cached_property
     def parts(self) -> tuple[packed_attention.Part, ...]:
         """Who reads whom."""
         prompts, own = self.prompts, self.completions
         first = packed_attention.Part(prompts.places_RL, prompts.places_RL, _causal_bias(prompts), prompts.padding_RL)
-        if own is None or self.prompt_of_N is None or self.mask_N1LK is None:
+        if own is None or self.prompt_of_N is None:
             return (first,)
         keys_NT = torch.cat([prompts.places_RL[self.prompt_of_N], own.places_RL], dim=1)
         return first, packed_attention.Part(own.places_RL, keys_NT, _bias(self.mask_N1LK[:, 0]), own.padding_RL)
@@ -168,7 +190,7 @@ class Packing:
         if packed_attention.suits(*packed, width=self.width):
             q, k, v = (part.transpose(0, 1) for part in packed)
             factor = query.shape[-1] ** -0.5 if scale is None else scale
-            return packed_attention.attend(q, k, v, self.parts, self.order_M, factor).unsqueeze(0)
+            return packed_attention.attend(q, k, v, self, factor).unsqueeze(0)
         shared = query.shape[1] // keys.shape[1]
         q, k, v = (self.prompts.unpack(part) for part in packed)
         # Nothing real reads the padding, which comes last.

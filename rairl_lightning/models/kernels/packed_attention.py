@@ -1,15 +1,21 @@
-"""Attention of a packed row for float32 on a CPU: heads that share keys in one product, no probabilities kept."""
+"""Attention of a packed row for float32 on a CPU: compiled code's, or heads that share keys in one product.
+
+Neither keeps probabilities.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from rairl_lightning.models.kernels.threads import threads_for
+from rairl_lightning.native import attending
+
 # Longest rows whose probabilities may be there at once, 4 bytes for each pair of a head's query and key. Others are for
-# attention whose memory is linear in their length.
+# attention whose memory is linear in their length, as compiled code's is.
 MOST_KEYS = 512
 
 
@@ -30,34 +36,51 @@ class Part:
     padding_RL: Tensor | None
 
 
+class Layout(Protocol):
+    """Who reads whom in a packed row, in the two ways that there are to tell."""
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Which together hold every token once as a query."""
+
+    @property
+    def order_M(self) -> Tensor:
+        """``[M]`` where each token lies in the parts' queries, one part after the other."""
+
+    @property
+    def plan(self) -> attending.Plan:
+        """For compiled code."""
+
+
 def suits(*tensors: Tensor, width: int) -> bool:
-    """Whether these may be attended to here: float32 on a CPU outside of autocast, and rows not too long.
+    """Whether these may be attended to here: float32 on a CPU outside of autocast, and without a compiler short rows.
 
     Args:
         tensors: queries, keys and values.
         width: most keys that a row reads.
     """
+    return _plain(*tensors) and (width <= MOST_KEYS or attending.available())
+
+
+def _plain(*tensors: Tensor) -> bool:
     plain_float = all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in tensors)
-    return plain_float and width <= MOST_KEYS and not torch.is_autocast_enabled("cpu")
+    return plain_float and not torch.is_autocast_enabled("cpu")
 
 
-def attend(
-    query_MHD: Tensor, keys_MKD: Tensor, values_MKD: Tensor, parts: tuple[Part, ...], order_M: Tensor, scale: float
-) -> Tensor:
+def attend(query_MHD: Tensor, keys_MKD: Tensor, values_MKD: Tensor, layout: Layout, scale: float) -> Tensor:
     """``softmax(s q Kᵀ + b) V`` of every token of a packed row.
 
     Args:
         query_MHD: ``[M, heads, size]``.
         keys_MKD: ``[M, kv heads, size]``.
         values_MKD: likewise.
-        parts: which together hold every token once as a query.
-        order_M: ``[M]`` where each token lies in the parts' queries, one part after the other.
+        layout: of the row.
         scale: s.
 
     Returns:
         ``[M, heads, size]``.
     """
-    return _Attention.apply(query_MHD, keys_MKD, values_MKD, parts, order_M, scale)
+    return _Attention.apply(query_MHD, keys_MKD, values_MKD, layout, scale)
 
 
 class _Attention(torch.autograd.Function):
@@ -69,57 +92,71 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        query_MHD: Tensor,
-        keys_MKD: Tensor,
-        values_MKD: Tensor,
-        parts: tuple[Part, ...],
-        order_M: Tensor,
-        scale: float,
+        ctx: Any, query_MHD: Tensor, keys_MKD: Tensor, values_MKD: Tensor, layout: Layout, scale: float
     ) -> Tensor:
-        groups, found = keys_MKD.shape[1], []
-        for part in parts:
-            query, keys, values = _read(part, query_MHD, keys_MKD, values_MKD)
-            probabilities = _probabilities(part, query.mul_(scale), keys)
-            found.append(_rows_first(torch.bmm(probabilities, values), part.queries_RL, groups))
-        ctx.save_for_backward(query_MHD, keys_MKD, values_MKD)
-        ctx.parts, ctx.order_M, ctx.scale = parts, order_M, scale
-        return torch.cat(found).index_select(0, order_M)
+        inputs = query_MHD, keys_MKD, values_MKD
+        ctx.save_for_backward(*inputs)
+        ctx.layout, ctx.scale, ctx.native = layout, scale, _plain(*inputs) and attending.available()
+        if ctx.native:
+            return attending.attend(layout.plan, *inputs, scale, _threads(layout.plan, query_MHD, 2))
+        return _attended(*inputs, layout, scale)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        query_MHD, keys_MKD, values_MKD = ctx.saved_tensors
+        query_MHD, keys_MKD, values_MKD = inputs = ctx.saved_tensors
+        layout, given = ctx.layout, (query_MHD, keys_MKD, values_MKD, gradients[0])
         if torch.is_grad_enabled():  # a second derivative is wanted: it must see how the probabilities came about
-            inputs = (query_MHD, keys_MKD, values_MKD)
-            out = _followed(*inputs, ctx.parts, ctx.order_M, ctx.scale)
-            return *torch.autograd.grad(out, inputs, gradients, create_graph=True), None, None, None
-        groups = keys_MKD.shape[1]
-        to_query, to_keys, to_values = (torch.zeros_like(x) for x in (query_MHD, keys_MKD, values_MKD))
-        for part in ctx.parts:
-            query, keys, values = _read(part, query_MHD, keys_MKD, values_MKD)
-            probabilities = _probabilities(part, query.mul_(ctx.scale), keys)
-            gradient = gradients[0].index_select(0, part.queries_RL.flatten())
-            if part.padding_RL is not None:
-                gradient.masked_fill_(part.padding_RL.view(-1, 1, 1), 0.0)
-            gradient = _heads_first(gradient, part.queries_RL, groups)
-            to_scores = torch.ops.aten._softmax_backward_data(
-                torch.bmm(gradient, values.transpose(1, 2)), probabilities, -1, torch.float32
-            )
-            _add(to_values, torch.bmm(probabilities.transpose(1, 2), gradient), part.keys_RT, groups)
-            _add(to_keys, torch.bmm(to_scores.transpose(1, 2), query), part.keys_RT, groups)
-            _add(to_query, torch.bmm(to_scores, keys), part.queries_RL, groups)
-        return to_query.mul_(ctx.scale), to_keys, to_values, None, None, None
+            out = _followed(query_MHD, keys_MKD, values_MKD, layout, ctx.scale)
+            return *torch.autograd.grad(out, inputs, gradients, create_graph=True), None, None
+        if ctx.native:
+            threads = _threads(layout.plan, query_MHD, 5)
+            return *attending.attend_back(layout.plan, *given, ctx.scale, threads), None, None
+        return *_back(*given, layout, ctx.scale), None, None
 
 
-def _followed(
-    query_MHD: Tensor, keys_MKD: Tensor, values_MKD: Tensor, parts: tuple[Part, ...], order_M: Tensor, scale: float
-) -> Tensor:
+def _threads(plan: attending.Plan, query_MHD: Tensor, products: int) -> int:
+    """For so many products of every query with the keys that it reads."""
+    return threads_for(products * plan.pairs * query_MHD[0].numel())
+
+
+def _attended(query_MHD: Tensor, keys_MKD: Tensor, values_MKD: Tensor, layout: Layout, scale: float) -> Tensor:
+    groups, found = keys_MKD.shape[1], []
+    for part in layout.parts:
+        query, keys, values = _read(part, query_MHD, keys_MKD, values_MKD)
+        probabilities = _probabilities(part, query.mul_(scale), keys)
+        found.append(_rows_first(torch.bmm(probabilities, values), part.queries_RL, groups))
+    return torch.cat(found).index_select(0, layout.order_M)
+
+
+def _back(
+    query_MHD: Tensor, keys_MKD: Tensor, values_MKD: Tensor, gradient_MHD: Tensor, layout: Layout, scale: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of queries, keys and values, given that of what comes of them."""
+    groups = keys_MKD.shape[1]
+    to_query, to_keys, to_values = (torch.zeros_like(x) for x in (query_MHD, keys_MKD, values_MKD))
+    for part in layout.parts:
+        query, keys, values = _read(part, query_MHD, keys_MKD, values_MKD)
+        probabilities = _probabilities(part, query.mul_(scale), keys)
+        gradient = gradient_MHD.index_select(0, part.queries_RL.flatten())
+        if part.padding_RL is not None:
+            gradient.masked_fill_(part.padding_RL.view(-1, 1, 1), 0.0)
+        gradient = _heads_first(gradient, part.queries_RL, groups)
+        to_scores = torch.ops.aten._softmax_backward_data(
+            torch.bmm(gradient, values.transpose(1, 2)), probabilities, -1, torch.float32
+        )
+        _add(to_values, torch.bmm(probabilities.transpose(1, 2), gradient), part.keys_RT, groups)
+        _add(to_keys, torch.bmm(to_scores.transpose(1, 2), query), part.keys_RT, groups)
+        _add(to_query, torch.bmm(to_scores, keys), part.queries_RL, groups)
+    return to_query.mul_(scale), to_keys, to_values
+
+
+def _followed(query_MHD: Tensor, keys_MKD: Tensor, values_MKD: Tensor, layout: Layout, scale: float) -> Tensor:
     """What :func:`attend` computes, for autograd to follow."""
     groups, found = keys_MKD.shape[1], []
-    for part in parts:
+    for part in layout.parts:
         query, keys, values = _read(part, query_MHD, keys_MKD, values_MKD)
         found.append(_rows_first(_probabilities(part, query * scale, keys) @ values, part.queries_RL, groups))
-    return torch.cat(found).index_select(0, order_M)
+    return torch.cat(found).index_select(0, layout.order_M)
 
 
 def _read(part: Part, query_MHD: Tensor, keys_MKD: Tensor, values_MKD: Tensor) -> tuple[Tensor, Tensor, Tensor]:

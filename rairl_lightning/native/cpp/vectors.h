@@ -30,7 +30,7 @@ inline float sum_of(Vector value) {
     return sum;
 }
 
-// e^x within 2 units in the last place; 0 below -87, and e^88 above 88.
+// e^x within 2 units in the last place; 0 below -87, and e^88 above 88. What is no number stays none.
 inline Vector exponential(Vector x) {
     x = x > 88.0f ? same(88.0f) : x;
     // x = n ln 2 + r: adding 1.5 · 2^23 rounds to the integer n, which is then in the lowest bits.
@@ -44,5 +44,5 @@ inline Vector exponential(Vector x) {
     p = p * r + 0.5f;
     p = p * r * r + r + 1.0f;
     const Integers bits = ((Integers)shifted << 23) + (Integers)p;
-    return (Vector)(bits & (Integers)(x > -87.0f));
+    return (Vector)(bits & ~(Integers)(x <= -87.0f));
 }

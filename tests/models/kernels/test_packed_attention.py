@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,8 +11,18 @@ from packed_batches import BATCHES, batch_of
 
 from rairl_lightning.models.kernels import packed_attention
 from rairl_lightning.models.packing import Packing
+from rairl_lightning.native import attending, why_not
 
 HEADS, GROUPS, SIZE, SCALE = 6, 2, 4, 0.3
+
+
+@pytest.fixture(params=["compiled", "torch"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "torch":
+        monkeypatch.setattr(attending, "available", lambda: False)
+    elif not attending.available():
+        pytest.skip(f"nothing compiled: {why_not('attending')}")
+    return request.param
 
 
 def inputs_of(packing: Packing, seed: int = 0) -> list[torch.Tensor]:
@@ -27,11 +39,11 @@ def alone(packing: Packing, places_T: torch.Tensor, query, keys, values) -> torc
 
 @pytest.mark.parametrize("side", ["right", "left"])
 @pytest.mark.parametrize("batch", BATCHES)
-def test_each_trace_reads_itself_alone(batch: str, side: str) -> None:
+def test_each_trace_reads_itself_alone(batch: str, side: str, way: str) -> None:
     tokens = batch_of(batch, side)
     packing = Packing.of(tokens)
     inputs = inputs_of(packing)
-    ours = packed_attention.attend(*inputs, packing.parts, packing.order_M, SCALE)
+    ours = packed_attention.attend(*inputs, packing, SCALE)
     weights = torch.randn(ours.shape, generator=torch.Generator().manual_seed(1))
     expected = torch.zeros_like(ours)
     seen = torch.zeros(len(ours), dtype=torch.bool)
@@ -46,7 +58,7 @@ def test_each_trace_reads_itself_alone(batch: str, side: str) -> None:
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
     with pytest.raises(AssertionError):  # the tolerance tells another scale
-        other = packed_attention.attend(*inputs, packing.parts, packing.order_M, 1.02 * SCALE)
+        other = packed_attention.attend(*inputs, packing, 1.02 * SCALE)
         torch.testing.assert_close(other, expected, atol=1e-5, rtol=1e-5)
 
 
@@ -57,13 +69,46 @@ def test_a_second_derivative_is_the_derivative_of_the_first() -> None:
         packed_attention.Part(part.queries_RL, part.keys_RT, part.bias_RLT.double(), part.padding_RL)
         for part in packing.parts
     )
+    layout = SimpleNamespace(parts=parts, order_M=packing.order_M)
     assert torch.autograd.gradgradcheck(
-        lambda *given: packed_attention.attend(*given, parts, packing.order_M, SCALE), inputs, fast_mode=True
+        lambda *given: packed_attention.attend(*given, layout, SCALE), inputs, fast_mode=True
     )
 
 
-def test_long_rows_other_types_and_autocast_are_left_to_torch() -> None:
+def test_second_derivatives_in_float32_are_those_in_float64(way: str) -> None:
+    packing = Packing.of(batch_of("groups", "right"))
+    found = []
+    for inputs in (inputs_of(packing), [one.detach().double().requires_grad_() for one in inputs_of(packing)]):
+        parts = tuple(
+            packed_attention.Part(part.queries_RL, part.keys_RT, part.bias_RLT.to(inputs[0].dtype), part.padding_RL)
+            for part in packing.parts
+        )
+        layout = SimpleNamespace(parts=parts, order_M=packing.order_M, plan=packing.plan)
+        out = packed_attention.attend(*inputs, layout, SCALE)
+        weights = torch.randn(out.shape, generator=torch.Generator().manual_seed(1)).to(out)
+        first = torch.autograd.grad((weights * out.square()).sum(), inputs, create_graph=True)
+        found.append(torch.autograd.grad(sum(one.square().sum() for one in first), inputs))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one.double(), other, atol=1e-4 * float(other.abs().max()), rtol=0)
+
+
+def test_compiled_code_is_called_where_it_is_there(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    for name in ("attend", "attend_back"):
+        run = getattr(attending, name)
+        monkeypatch.setattr(attending, name, lambda *given, run=run, name=name: (calls.append(name), run(*given))[1])
+    packing = Packing.of(batch_of("groups", "right"))
+    inputs = inputs_of(packing)
+    packed_attention.attend(*inputs, packing, SCALE).sum().backward()
+    assert calls == (["attend", "attend_back"] if way == "compiled" else [])
+
+
+def test_long_rows_are_for_compiled_code_other_types_and_autocast_for_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     number = torch.zeros(1)
+    monkeypatch.setattr(attending, "available", lambda: True)
+    assert packed_attention.suits(number, width=packed_attention.MOST_KEYS + 1)
+    assert not packed_attention.suits(number.bfloat16(), width=8)
+    monkeypatch.setattr(attending, "available", lambda: False)
     assert packed_attention.suits(number, width=packed_attention.MOST_KEYS)
     assert not packed_attention.suits(number, width=packed_attention.MOST_KEYS + 1)
     assert not packed_attention.suits(number.bfloat16(), width=8)
@@ -71,11 +116,12 @@ def test_long_rows_other_types_and_autocast_are_left_to_torch() -> None:
         assert not packed_attention.suits(number, width=8)
 
 
-def test_long_rows_give_what_short_ones_give(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_rows_give_what_short_ones_give(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The way for long rows is another: both must agree on the same rows."""
     packing = Packing.of(batch_of("groups", "left"))
     inputs = [one.transpose(0, 1)[None] for one in inputs_of(packing)]
     short = packing.attend(*inputs, SCALE)
     monkeypatch.setattr(packed_attention, "MOST_KEYS", packing.width - 1)
+    monkeypatch.setattr(attending, "available", lambda: False)
     assert not packed_attention.suits(*inputs, width=packing.width)
     torch.testing.assert_close(packing.attend(*inputs, SCALE), short, atol=1e-5, rtol=1e-5)
