@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from rairl_lightning.functional import onednn
+from rairl_lightning.native import vocabulary
 
 
 class FrozenHead(torch.autograd.Function):
@@ -24,6 +25,13 @@ class FrozenHead(torch.autograd.Function):
         ctx: Any, states_MH: Tensor, targets_M: Tensor, weight_VH: Tensor, bias_V: Tensor | None, temperature: float
     ) -> tuple[Tensor, Tensor]:
         """``[M]`` each, at least float32."""
+        if folds(states_MH, weight_VH):
+            given = states_MH.detach(), targets_M, weight_VH, bias_V, temperature
+            chosen, entropy, direction = vocabulary.head_statistics(*given, direction=ctx.needs_input_grad[0])
+            if direction is not None:
+                ctx.save_for_backward(direction)
+            ctx.mark_non_differentiable(entropy)
+            return chosen, entropy
         logits_MV = onednn.linear(states_MH, weight_VH, bias_V)
         logits_MV = logits_MV.to(torch.promote_types(logits_MV.dtype, torch.float32))
         logprobs_MV = torch.log_softmax(logits_MV if temperature == 1.0 else logits_MV / temperature, dim=-1)
@@ -46,6 +54,11 @@ class FrozenHead(torch.autograd.Function):
         """To the states."""
         (direction_MH,) = ctx.saved_tensors
         return gradients[0].unsqueeze(-1).to(direction_MH.dtype) * direction_MH, None, None, None, None
+
+
+def folds(*tensors: Tensor) -> bool:
+    """Whether logits need not be there at once: compiled code, float32, on a CPU, outside of autocast."""
+    return onednn.plain(*tensors) and vocabulary.available()
 
 
 def is_frozen_linear(head: Callable[[Tensor], Tensor]) -> TypeGuard[nn.Linear]:

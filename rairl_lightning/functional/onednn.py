@@ -30,12 +30,14 @@ def available() -> bool:
 
 
 def suits(*tensors: Tensor) -> bool:
-    """Whether oneDNN may take these: float32, on a CPU, outside of autocast."""
-    return (
-        all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in tensors)
-        and not torch.is_autocast_enabled("cpu")
-        and available()
-    )
+    """Whether oneDNN may take these: :func:`plain` ones, where this torch has its operators."""
+    return plain(*tensors) and available()
+
+
+def plain(*tensors: Tensor) -> bool:
+    """Whether these are float32, on a CPU, outside of autocast."""
+    on_cpu = all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in tensors)
+    return on_cpu and not torch.is_autocast_enabled("cpu")
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rairl_lightning.functional.logprobs import CHUNK, CHUNK_ON_CPU
+from rairl_lightning.functional.logprobs import CHUNK, CHUNK_FOLDED, CHUNK_ON_CPU
 from rairl_lightning.models.kernels.packed_attention import MOST_KEYS
 from rairl_lightning.models.shapes import BackboneShape, PlayerShape
+from rairl_lightning.native import compiler_found
+from rairl_lightning.native.vocabulary import BLOCK
 
 LOGIT = 16  # bytes a logit of a chunk: logits, log-probabilities, and two more of their size, in float32
 DRAWN_LOGIT = 16  # the same of a row in sampling
@@ -91,6 +93,12 @@ class Pass:
         """Whether attention keeps keys once for the heads that share them, and neither probabilities nor a mask."""
         return self.on_cpu and self.computed == 4 and self.longest <= MOST_KEYS
 
+    @property
+    def folds(self) -> bool:
+        """Whether logits are made in blocks of the vocabulary: by compiled code, of a frozen head."""
+        frozen = self.player.adapter is not None
+        return self.on_cpu and self.computed == 4 and frozen and compiler_found()
+
     def saved_in_layer(self) -> int:
         """Bytes that one layer keeps."""
         shape, adapters = self.player.backbone, self.player.adapter is not None
@@ -117,7 +125,11 @@ class Pass:
 
     def logits(self) -> int:
         """Bytes of one chunk of logits and its statistics; 0 for who does not read the vocabulary."""
-        rows = min(CHUNK_ON_CPU if self.on_cpu else CHUNK, self.tokens) if self.player.reads_vocabulary else 0
+        if not self.player.reads_vocabulary:
+            return 0
+        if self.folds:
+            return min(CHUNK_FOLDED, self.tokens) * (BLOCK + 3 * self.player.backbone.hidden) * 4
+        rows = min(CHUNK_ON_CPU if self.on_cpu else CHUNK, self.tokens)
         return rows * self.player.backbone.vocabulary * LOGIT
 
     def training(self) -> dict[str, int]:
