@@ -12,8 +12,11 @@ from transformers import PreTrainedModel
 
 from rairl_lightning.functional import onednn
 from rairl_lightning.models.kernels.lora import FusedLoRALinear
+from rairl_lightning.models.kernels.threads import threads_for
+from rairl_lightning.native import blocks
 
 MATRICES = ("gate_proj", "up_proj", "down_proj")
+LIKE_PRODUCTS = 16  # multiplications that take as long as one silu
 
 
 class _GatedDown(torch.autograd.Function):
@@ -33,7 +36,7 @@ class _GatedDown(torch.autograd.Function):
         lora_b: Tensor,
         scale: float,
     ) -> Tensor:
-        product = F.silu(gate).mul_(up)
+        product = _gated(gate, up)
         inner = onednn.linear(product, lora_a)
         ctx.save_for_backward(gate, up, lora_a, lora_b, inner)
         ctx.scale, ctx.frozen = scale, weight
@@ -43,19 +46,34 @@ class _GatedDown(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = gradients
         gate, up, lora_a, lora_b, inner = ctx.saved_tensors
-        activated, to_inner = F.silu(gate), ctx.scale * (gradient @ lora_b)
-        product, to_product = activated * up, gradient @ ctx.frozen
+        to_inner, to_product = ctx.scale * (gradient @ lora_b), gradient @ ctx.frozen
         if torch.is_grad_enabled():  # a second derivative is wanted: it must see all, and nothing may be in place
-            to_product = to_product + to_inner @ lora_a
+            activated = F.silu(gate)
+            product, to_product = activated * up, to_product + to_inner @ lora_a
             slope = torch.sigmoid(gate) * (1 - activated) + activated
             to_gate, to_up = to_product * up * slope, to_product * activated
             to_a, to_b = to_inner.t() @ product, ctx.scale * (gradient.t() @ (product @ lora_a.t()))
         else:
+            to_gate, to_up, product = _gated_backward(to_product.addmm_(to_inner, lora_a), gate, up)
             to_a, to_b = (product.t() @ to_inner).t(), (gradient.t() @ inner).mul_(ctx.scale)
-            to_product.addmm_(to_inner, lora_a)
-            to_gate = torch.ops.aten.silu_backward(torch.mul(to_product, up, out=product), gate)
-            to_up = activated.mul_(to_product)
         return to_gate, to_up, None, None, to_a, to_b, None
+
+
+def _gated(gate: Tensor, up: Tensor) -> Tensor:
+    """``h = silu(g) u``."""
+    if blocks.suits(gate, up):
+        return blocks.gate(gate, up, threads_for(LIKE_PRODUCTS * gate.numel()))
+    return F.silu(gate).mul_(up)
+
+
+def _gated_backward(gradient: Tensor, gate: Tensor, up: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """``∂g``, ``∂u`` and h, for ``∂h``, which is written to."""
+    if blocks.suits(gradient, gate, up):
+        return blocks.gate_backward(gradient, gate, up, threads_for(LIKE_PRODUCTS * gate.numel()))
+    activated = F.silu(gate)
+    product = activated * up
+    to_up = activated.mul_(gradient)
+    return torch.ops.aten.silu_backward(gradient.mul_(up), gate), to_up, product
 
 
 class FusedGatedMLP:

@@ -7,12 +7,14 @@ import copy
 import pytest
 import torch
 from architectures import gemma, llama, mistral, qwen2, qwen3
+from compiled import without_compiled
 from peft import LoraConfig
 from torch import nn
 from transformers import PreTrainedModel
 
 from rairl_lightning.models.kernels.layers import FusedGatedMLP, fuse_layers
 from rairl_lightning.models.kernels.lora import adapted
+from rairl_lightning.native import blocks, why_not
 
 LORA = LoraConfig(task_type="CAUSAL_LM", r=3, lora_alpha=5, target_modules="all-linear")
 
@@ -48,8 +50,13 @@ def everything(model: nn.Module, x: torch.Tensor, twice: bool) -> list[torch.Ten
     return [out, *first, *(torch.autograd.grad(first[0].square().sum(), leaves) if twice else ())]
 
 
+@pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("twice", [False, True])
-def test_it_is_transformers_own_to_rounding(twice: bool) -> None:
+def test_it_is_transformers_own_to_rounding(twice: bool, compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not compiled:
+        without_compiled(monkeypatch)
+    elif not blocks.available():
+        pytest.skip(f"nothing is compiled here: {why_not('blocks')}")
     models = pair()
     fused, plain = (decoder_of(model).layers[0].mlp for model in models)
     assert fused_parts(fused) and not fused_parts(plain)

@@ -1,0 +1,70 @@
+"""What ``cpp/blocks.cpp`` offers, with tensors in the place of addresses."""
+
+from __future__ import annotations
+
+import functools
+from ctypes import c_int, c_int64, c_void_p
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rairl_lightning.native.compiling import library
+
+ARGUMENTS = {
+    "gate": [*[c_void_p] * 3, c_int64, c_int],
+    "gate_backward": [*[c_void_p] * 5, c_int64, c_int],
+}
+
+
+PLAIN = (Tensor, nn.Parameter)
+"""What lies in memory as it says; other classes are for their own operators."""
+
+
+def available() -> bool:
+    """Whether there is a library."""
+    return library("blocks") is not None
+
+
+def suits(*tensors: Tensor) -> bool:
+    """Whether these may be given to it: there is one, and they are plain float32 on a CPU, outside of autocast."""
+    return (
+        all(type(one) in PLAIN and one.device.type == "cpu" and one.dtype == torch.float32 for one in tensors)
+        and not torch.is_autocast_enabled("cpu")
+        and available()
+    )
+
+
+@functools.cache
+def _library() -> Any:
+    found = library("blocks")
+    assert found is not None, "ask available() first"
+    for name, arguments in ARGUMENTS.items():
+        function = getattr(found, f"rairl_{name}")
+        function.argtypes, function.restype = arguments, None
+    return found
+
+
+def gate(gate: Tensor, up: Tensor, threads: int) -> Tensor:
+    """``silu(g) u``."""
+    gate, up = gate.contiguous(), up.contiguous()
+    product = torch.empty_like(gate)
+    _library().rairl_gate(gate.data_ptr(), up.data_ptr(), product.data_ptr(), gate.numel(), threads)
+    return product
+
+
+def gate_backward(gradient: Tensor, gate: Tensor, up: Tensor, threads: int) -> tuple[Tensor, Tensor, Tensor]:
+    """``∂g``, ``∂u`` and the product itself.
+
+    Args:
+        gradient: of the product, contiguous; ``∂g`` is written in its place.
+        gate: g.
+        up: u.
+        threads: that share the work.
+    """
+    assert gradient.is_contiguous()
+    gate, up = gate.contiguous(), up.contiguous()
+    to_up, product = torch.empty_like(gate), torch.empty_like(gate)
+    places = (one.data_ptr() for one in (gradient, gate, up, to_up, product))
+    _library().rairl_gate_backward(*places, gate.numel(), threads)
+    return gradient, to_up, product
