@@ -1,4 +1,4 @@
-"""The gated feed-forward part of a decoder block, for float32 on a CPU: keeps what its gradient needs, and no more."""
+"""Parts of a decoder block for float32 on a CPU: they keep what their gradient needs, and no more."""
 
 from __future__ import annotations
 
@@ -48,15 +48,35 @@ class _GatedDown(torch.autograd.Function):
         gate, up, lora_a, lora_b, inner = ctx.saved_tensors
         to_inner, to_product = ctx.scale * (gradient @ lora_b), gradient @ ctx.frozen
         if torch.is_grad_enabled():  # a second derivative is wanted: it must see all, and nothing may be in place
-            activated = F.silu(gate)
-            product, to_product = activated * up, to_product + to_inner @ lora_a
-            slope = torch.sigmoid(gate) * (1 - activated) + activated
-            to_gate, to_up = to_product * up * slope, to_product * activated
+            to_gate, to_up, product = _gated_followed(to_product + to_inner @ lora_a, gate, up)
             to_a, to_b = to_inner.t() @ product, ctx.scale * (gradient.t() @ (product @ lora_a.t()))
         else:
             to_gate, to_up, product = _gated_backward(to_product.addmm_(to_inner, lora_a), gate, up)
             to_a, to_b = (product.t() @ to_inner).t(), (gradient.t() @ inner).mul_(ctx.scale)
         return to_gate, to_up, None, None, to_a, to_b, None
+
+
+class _Gate(torch.autograd.Function):
+    """``h = silu(g) u``; keeps g and u. Twice differentiable."""
+
+    @staticmethod
+    def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
+        ctx.save_for_backward(gate, up)
+        return _gated(gate, up)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        (gradient,), (gate, up) = gradients, ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return _gated_followed(gradient, gate, up)[:2]
+        return _gated_backward(gradient.clone(memory_format=torch.contiguous_format), gate, up)[:2]
+
+
+def _gated_followed(gradient: Tensor, gate: Tensor, up: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What :func:`_gated_backward` computes, for autograd to follow."""
+    activated = F.silu(gate)
+    slope = torch.sigmoid(gate) * (1 - activated) + activated
+    return gradient * up * slope, gradient * activated, activated * up
 
 
 def _gated(gate: Tensor, up: Tensor) -> Tensor:
@@ -85,18 +105,27 @@ class FusedGatedMLP:
 
     def forward(self, x: Tensor) -> Tensor:
         """As transformers'."""
-        if not torch.is_grad_enabled() or not isinstance(self.down_proj, FusedLoRALinear):
-            return super().forward(x)  # type: ignore[misc]
         gate, up = self.gate_proj(x), self.up_proj(x)
-        weights = self.down_proj.plain_weights(gate)
+        down: Any = self.down_proj
+        fused = torch.is_grad_enabled() and isinstance(down, FusedLoRALinear)
+        weights = down.plain_weights(gate) if fused else None
         if weights is None:
-            return self.down_proj(F.silu(gate) * up)
+            # The same numbers as with an adapter: what has none is a reference for what has one.
+            return down(_Gate.apply(gate, up) if blocks.suits(gate, up) else F.silu(gate) * up)
         out = _GatedDown.apply(gate.flatten(0, -2), up.flatten(0, -2), *weights)
         return out.view(*x.shape[:-1], out.shape[-1])
 
     def computes(self, x: Tensor) -> Tensor:
         """What the class before which it is put is taken to compute."""
         return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+
+    @staticmethod
+    def reads(module: Any) -> int | None:
+        """The width of what a module reads, if it has the matrices."""
+        return module.gate_proj.in_features if all(hasattr(module, name) for name in MATRICES) else None
+
+
+FUSED = (FusedGatedMLP,)
 
 
 @torch.no_grad()
@@ -108,21 +137,20 @@ def fuse_layers(model: PreTrainedModel) -> None:
     if model.device.type != "cpu" or model.dtype != torch.float32:
         return
     for module in model.modules():
-        if all(hasattr(module, name) for name in MATRICES) and not isinstance(module, FusedGatedMLP):
-            theirs: Any = type(module)
-            candidate = _before(theirs)
-            if _agrees(module, candidate):
+        theirs: Any = type(module)
+        for fused in FUSED:
+            width = None if isinstance(module, fused) else fused.reads(module)
+            if width is not None and _agrees(module, candidate := _before(fused, theirs), width):
                 module.__class__ = candidate
 
 
 @functools.cache
-def _before(theirs: Any) -> Any:
-    return type(f"Fused{theirs.__name__}", (FusedGatedMLP, theirs), {})
+def _before(fused: Any, theirs: Any) -> Any:
+    return type(f"Fused{theirs.__name__}", (fused, theirs), {})
 
 
-def _agrees(module: Any, candidate: Any) -> bool:
+def _agrees(module: Any, candidate: Any, width: int) -> bool:
     """Whether a module computes what the fused class takes it to compute, on some numbers."""
-    width = module.gate_proj.in_features
     numbers = torch.arange(3.0 * width).cos_().view(3, width)
     try:
         expected, found = module(numbers), candidate.computes(module, numbers)
