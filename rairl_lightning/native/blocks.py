@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from ctypes import c_int, c_int64, c_void_p
+from ctypes import c_float, c_int, c_int64, c_void_p
 from typing import Any
 
 import torch
@@ -14,6 +14,8 @@ from rairl_lightning.native.compiling import library
 ARGUMENTS = {
     "gate": [*[c_void_p] * 3, c_int64, c_int],
     "gate_backward": [*[c_void_p] * 5, c_int64, c_int],
+    "norm": [*[c_void_p] * 2, c_float, *[c_int64] * 2, *[c_void_p] * 2, c_int],
+    "norm_backward": [*[c_void_p] * 4, *[c_int64] * 2, c_void_p, c_int],
 }
 
 
@@ -68,3 +70,29 @@ def gate_backward(gradient: Tensor, gate: Tensor, up: Tensor, threads: int) -> t
     places = (one.data_ptr() for one in (gradient, gate, up, to_up, product))
     _library().rairl_gate_backward(*places, gate.numel(), threads)
     return gradient, to_up, product
+
+
+def norm(x: Tensor, weight: Tensor, epsilon: float, threads: int) -> tuple[Tensor, Tensor]:
+    """``y = x f w`` with ``f = 1 / √(mean x² + ε)`` of each row, and f.
+
+    Args:
+        x: ``[…, width]``.
+        weight: ``[width]``.
+        epsilon: ε.
+        threads: that share the work.
+    """
+    x, weight = x.contiguous(), weight.contiguous()
+    width = x.shape[-1]
+    y, factors = torch.empty_like(x), x.new_empty(x.shape[:-1])
+    places = x.data_ptr(), weight.data_ptr(), epsilon, factors.numel(), width
+    _library().rairl_norm(*places, y.data_ptr(), factors.data_ptr(), threads)
+    return y, factors
+
+
+def norm_backward(gradient: Tensor, x: Tensor, weight: Tensor, factors: Tensor, threads: int) -> Tensor:
+    """``∂x``, for what :func:`norm` took and gave."""
+    gradient, x, weight = gradient.contiguous(), x.contiguous(), weight.contiguous()
+    to_x = torch.empty_like(x)
+    places = (one.data_ptr() for one in (gradient, x, weight, factors))
+    _library().rairl_norm_backward(*places, factors.numel(), x.shape[-1], to_x.data_ptr(), threads)
+    return to_x

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from rairl_lightning.functional import onednn
 from rairl_lightning.models.kernels.lora import FusedLoRALinear
+from rairl_lightning.models.kernels.norms import FusedNorm
 from rairl_lightning.models.kernels.threads import threads_for
 from rairl_lightning.native import blocks
 
@@ -125,12 +126,12 @@ class FusedGatedMLP:
         return module.gate_proj.in_features if all(hasattr(module, name) for name in MATRICES) else None
 
 
-FUSED = (FusedGatedMLP,)
+FUSED = (FusedGatedMLP, FusedNorm)
 
 
 @torch.no_grad()
 def fuse_layers(model: PreTrainedModel) -> None:
-    """Let gated feed-forward parts keep less, where theirs is the formula that is known here.
+    """Let gated feed-forward parts and norms keep and take less, where theirs is the formula that is known here.
 
     Only classes are swapped: parameters, names and saving stay. Other models, and other devices, are left alone.
     """
