@@ -29,9 +29,13 @@ def available() -> bool:
 
 
 def suits(*tensors: Tensor) -> bool:
-    """Whether these may be given to it: there is one, and they are plain float32 on a CPU, outside of autocast."""
+    """Whether these may be given to it: there is one, and they are plain float32 on a CPU, outside of autocast.
+
+    What torch compiles is left to torch: it cannot see into other code.
+    """
     return (
-        all(type(one) in PLAIN and one.device.type == "cpu" and one.dtype == torch.float32 for one in tensors)
+        not torch.compiler.is_compiling()
+        and all(type(one) in PLAIN and one.device.type == "cpu" and one.dtype == torch.float32 for one in tensors)
         and not torch.is_autocast_enabled("cpu")
         and available()
     )

@@ -54,8 +54,11 @@ COUNTED: dict[tuple[bool, int, bool], Saved] = {
     (False, 2, True): Saved(16, 8, 4, 4),
     (False, 2, False): Saved(16, 8, 4, 4),
 }
+# Full training in float32 on a CPU with compiled code: norms keep what they read, the MLP no silu.
+COMPILED = Saved(16, 12, 8, 8)
 # More of queries and of keys, where they pass a norm: (adapters or weights, bytes of the stream).
 NORMALISED = {(True, 4): 4, (True, 2): 4, (False, 4): 8, (False, 2): 6}
+COMPILED_NORMALISED = 4
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ class Pass:
     @property
     def packed(self) -> bool:
         """Whether attention keeps keys once for the heads that share them, and neither probabilities nor a mask."""
-        return self.on_cpu and self.computed == 4 and self.longest <= MOST_KEYS
+        return self.on_cpu and self.computed == 4 and (compiler_found() or self.longest <= MOST_KEYS)
 
     @property
     def folds(self) -> bool:
@@ -102,8 +105,10 @@ class Pass:
     def saved_in_layer(self) -> int:
         """Bytes that one layer keeps."""
         shape, adapters = self.player.backbone, self.player.adapter is not None
-        saved = COUNTED[adapters, self.stream, self.autocast]
-        extra = NORMALISED[adapters, self.stream] if shape.normalises_queries else 0
+        saved, extra = COUNTED[adapters, self.stream, self.autocast], NORMALISED[adapters, self.stream]
+        if self.on_cpu and not adapters and self.computed == self.stream == 4 and compiler_found():
+            saved, extra = COMPILED, COMPILED_NORMALISED
+        extra = extra if shape.normalises_queries else 0
         keys = shape.queries if REPEATS_KEYS and shape.keys < shape.queries and not self.packed else shape.keys
         token = saved.hidden * shape.hidden + saved.intermediate * shape.intermediate + saved.queries * shape.queries
         token += saved.keys * keys + extra * (shape.queries + shape.keys) + saved.rank * self.player.rank
@@ -115,7 +120,8 @@ class Pass:
         """Bytes of what lives for a moment while one layer is computed: in the MLP, or in attention, and around it."""
         shape = self.player.backbone
         mlp = 3 * shape.intermediate + 2 * shape.hidden
-        attention = 3 * shape.heads * self.longest if self.packed else 0  # probabilities, and what comes of them
+        # Probabilities, and what comes of them; compiled code has a few at a time.
+        attention = 3 * shape.heads * self.longest if self.packed and not compiler_found() else 0
         return self.tokens * self.computed * max(mlp, attention) + self.dequantised()
 
     def dequantised(self) -> int:

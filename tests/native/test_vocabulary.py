@@ -96,8 +96,8 @@ def test_a_token_that_is_nearly_certain() -> None:
     wanted = expected(states, targets, weight, None, 1.0)
     assert direction is not None and wanted[0].item() > -1e-8
     torch.testing.assert_close(entropy.double(), wanted[1], atol=1e-6, rtol=1e-3)
-    torch.testing.assert_close(direction.double(), wanted[2], atol=1e-14, rtol=1e-4)
-    torch.testing.assert_close(chosen.double(), wanted[0], atol=1e-14, rtol=1e-4)
+    torch.testing.assert_close(direction.double(), wanted[2], atol=1e-14, rtol=1e-3)
+    torch.testing.assert_close(chosen.double(), wanted[0], atol=1e-14, rtol=1e-3)
 
 
 def test_not_a_number_is_not_hidden() -> None:
