@@ -37,10 +37,15 @@ def same(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
+def rounding(pair) -> float:
+    """How far policy and reference may be apart: a head that learns is not read in blocks, a frozen one is."""
+    return 2e-6 if pair.policy.lm_head.weight.requires_grad else 0.0
+
+
 def test_players_start_from_the_base(spec, helpers, codec):
     pair, tokens = spec.build(), helpers.traces(codec)
     reference = pair.reference.logprobs(tokens).logprobs
-    torch.testing.assert_close(pair.policy.logprobs(tokens).logprobs, reference, atol=0, rtol=0)
+    torch.testing.assert_close(pair.policy.logprobs(tokens).logprobs, reference, atol=rounding(pair), rtol=0)
     assert not pair.discriminator(tokens).any()
 
 
@@ -124,7 +129,7 @@ def test_anchored_reference_stays_where_the_policy_was(spec, helpers):
     anchored = pair.policy.logprobs(tokens).logprobs.detach()
     assert not torch.allclose(anchored, base)
     helpers.train(pair, "policy")
-    torch.testing.assert_close(pair.reference.logprobs(tokens).logprobs, anchored, atol=0, rtol=0)
+    torch.testing.assert_close(pair.reference.logprobs(tokens).logprobs, anchored, atol=rounding(pair), rtol=0)
     assert not any(p.requires_grad for p in pair.reference.parameters() if id(p) not in _trained(pair))
     pair.anchor_reference()
     torch.testing.assert_close(
