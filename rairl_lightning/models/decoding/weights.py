@@ -1,7 +1,7 @@
 """How the weights are held while tokens are drawn: as they are, or as a copy that is read faster.
 
-A copy has the adapters merged in, is made at the start of a call of the sampler and dropped at its end: it is never
-stale, and it is gone before the activations of an update need the memory.
+A copy is made at the start of a call of the sampler and dropped at its end: it is never stale, and it is gone before
+the activations of an update need the memory.
 """
 
 from __future__ import annotations
@@ -117,7 +117,10 @@ class _Copy(HeldWeights):
         if not all(mergeable(linear) for linear in linears):
             return False
         small = self._allows(sum(linear.in_features * linear.out_features for linear in linears))
-        return small and onednn.suits(torch.empty(0))
+        return small and onednn.plain(torch.empty(0)) and self._available()
+
+    def _available(self) -> bool:
+        return onednn.available()
 
     def copy_size(self, products: Sequence[Product]) -> int:
         """See :class:`HeldWeights`."""
@@ -167,9 +170,8 @@ class Native(_Copy):
         """See :class:`HeldWeights`."""
         return Packed(self.max_gib)
 
-    def suits(self, linears: Sequence[Any]) -> bool:
-        """As the other copies, where there is a compiler, or was one once."""
-        return super().suits(linears) and decoding.available()
+    def _available(self) -> bool:
+        return decoding.available()
 
     def hold(self, linears: Sequence[nn.Module]) -> Linear:
         """See :class:`HeldWeights`; for prompts."""
