@@ -92,7 +92,7 @@ class Plan:
     def room(self, numbers: int) -> Tensor:
         """Memory of float32 to write to, the same at every call: what the system has just given is slow at first."""
         if self._room is None or len(self._room) < numbers:
-            self._room = torch.empty(numbers)
+            self._room = torch.empty(numbers, dtype=torch.float32, device="cpu")
         return self._room
 
 
@@ -145,7 +145,7 @@ def attend(plan: Plan, query_MHD: Tensor, keys_MKD: Tensor, values_MKD: Tensor, 
         ``[M, heads, size]``.
     """
     given = [one.contiguous() for one in (query_MHD, keys_MKD, values_MKD)]
-    attention, out = Attention.of(plan, query_MHD, keys_MKD, scale), torch.empty(query_MHD.shape)
+    attention, out = Attention.of(plan, query_MHD, keys_MKD, scale), torch.empty_like(given[0])
     tensors = (*given, plan.room(_library().rairl_attend_room(attention, False, threads)), out)
     _library().rairl_attend(attention, *(one.data_ptr() for one in tensors), threads)
     return out
@@ -163,7 +163,7 @@ def attend_back(
     """Gradients of queries, keys and values, given that of what :func:`attend` returns; its other arguments again."""
     given = [one.contiguous() for one in (query_MHD, keys_MKD, values_MKD, gradient_MHD)]
     attention = Attention.of(plan, query_MHD, keys_MKD, scale)
-    to_query, to_keys, to_values = (torch.empty(one.shape) for one in given[:3])
+    to_query, to_keys, to_values = (torch.empty_like(one) for one in given[:3])
     room = plan.room(_library().rairl_attend_room(attention, True, threads))
     tensors = (*given, room, to_query, to_keys, to_values)
     _library().rairl_attend_back(attention, *(one.data_ptr() for one in tensors), threads)

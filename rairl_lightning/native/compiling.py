@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -55,7 +56,7 @@ def compiler_line() -> str:
 def _found(name: str) -> tuple[ctypes.CDLL | None, str]:
     try:
         return _load(name), ""
-    except (_NoLibraryError, OSError, subprocess.SubprocessError) as error:
+    except (_NoLibraryError, OSError, ValueError, RuntimeError, subprocess.SubprocessError) as error:
         return None, str(error)
 
 
@@ -63,25 +64,38 @@ def _load(name: str) -> ctypes.CDLL:
     compiler = _compiler()
     source, target = SOURCES / f"{name}.cpp", f"{name}-{_digest(compiler)}.so"
     folder = cache_folder()
-    if folder is None:
-        with tempfile.TemporaryDirectory(prefix="rairl-native-") as temporary:  # once loaded, the file may go
-            return ctypes.CDLL(str(_compiled(compiler, source, Path(temporary) / target)))
-    kept = folder / target
-    return ctypes.CDLL(str(kept if kept.is_file() else _compiled(compiler, source, kept)))
+    if folder is not None and (kept := _kept(compiler, source, folder / target)) is not None:
+        return kept
+    with tempfile.TemporaryDirectory(prefix="rairl-native-") as temporary:  # once loaded, the file may go
+        return ctypes.CDLL(str(_compiled(compiler, source, Path(temporary) / target)))
+
+
+def _kept(compiler: str, source: Path, target: Path) -> ctypes.CDLL | None:
+    """The library in the cache, compiled if it is not there; None where it cannot be kept or loaded there."""
+    if target.is_file():
+        try:
+            return ctypes.CDLL(str(target))
+        except OSError:  # cut short when the power failed: once more
+            with contextlib.suppress(OSError):
+                target.unlink()
+    try:
+        return ctypes.CDLL(str(_compiled(compiler, source, target)))
+    except OSError:  # a full disk, or one from which nothing may be run
+        return None
 
 
 def cache_folder() -> Path | None:
-    """Where compiled files are kept, ``$XDG_CACHE_HOME/rairl_lightning``; None where only we could not write to it."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(root) / "rairl_lightning"
+    """Where compiled files are kept, in ``$XDG_CACHE_HOME``; None where others may write to it, or there is no home."""
     try:
+        root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        folder = Path(root) / "rairl_lightning"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = folder.stat()
     except (OSError, RuntimeError):
         return None
     # What others can write to is nothing to load code from.
     ours = not hasattr(os, "getuid") or (status.st_uid == os.getuid() and not status.st_mode & 0o022)
-    return folder if ours and os.access(folder, os.W_OK) else None
+    return folder if ours else None
 
 
 def _compiler() -> str:
@@ -106,7 +120,7 @@ def _version(compiler: str, seconds: float = SECONDS) -> bytes:
 
 def _processor() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")[0].splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").partition("\n\n")[0].splitlines()
     except OSError:
         return " ".join(platform.uname())
     return "\n".join(line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part")))
@@ -117,8 +131,10 @@ def _compiled(compiler: str, source: Path, target: Path) -> Path:
     with tempfile.TemporaryDirectory(prefix=".compiling-", dir=target.parent) as temporary:
         made = Path(temporary) / target.name
         command = [compiler, *FLAGS, str(source), "-o", str(made)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+        done = subprocess.run(command, capture_output=True, timeout=SECONDS, check=False)
         if done.returncode != 0 or not made.is_file():
-            raise _NoLibraryError(f"{compiler} failed: {done.stderr.strip()[:500]}")
+            raise _NoLibraryError(f"{compiler} failed: {done.stderr.decode(errors='replace').strip()[:500]}")
+        with made.open("rb") as written:
+            os.fsync(written.fileno())
         made.replace(target)
     return target

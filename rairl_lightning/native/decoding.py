@@ -105,7 +105,7 @@ def pack(weight: Tensor, kinds: Sequence[int] = (BFLOAT16, FLOAT16, FLOAT32)) ->
 
 def scratch(model: Model, rows: Rows, threads: int) -> Tensor:
     """Room for what :func:`step` writes to on its way."""
-    return torch.empty(_library().rairl_scratch(model, rows, threads))
+    return torch.empty(_library().rairl_scratch(model, rows, threads), dtype=torch.float32, device="cpu")
 
 
 def step(model: Model, rows: Rows, room: Tensor, logits: Tensor, threads: int) -> None:

@@ -62,11 +62,13 @@ def head_statistics(
     Returns:
         ``[M]``, ``[M]`` and ``[M, H]``.
     """
-    rows, targets_M = len(states_MH), targets_M.contiguous()
-    most, others, dot, chosen, factors = torch.zeros(5, rows).unbind()
+    rows, targets_M = len(states_MH), targets_M.to(torch.int64).contiguous()
+    if rows and not 0 <= int(targets_M.min()) <= int(targets_M.max()) < len(weight_VH):
+        raise IndexError(f"A target is outside of the vocabulary of {len(weight_VH)} tokens.")
+    most, others, dot, chosen, factors = states_MH.new_zeros(5, rows).unbind()
     most.fill_(torch.finfo(torch.float32).min)
     known = Folded(*(one.data_ptr() for one in (most, others, dot, chosen, targets_M)), rows)
-    pulled_MH = torch.zeros(states_MH.shape) if direction else None
+    pulled_MH = torch.zeros_like(states_MH, memory_format=torch.contiguous_format) if direction else None
     for first in range(0, len(weight_VH), BLOCK):
         part_BH = weight_VH[first : first + BLOCK]
         logits_MB = linear(states_MH, part_BH, None if bias_V is None else bias_V[first : first + BLOCK]).contiguous()

@@ -120,9 +120,11 @@ class Pass:
         """Bytes of what lives for a moment while one layer is computed: in the MLP, or in attention, and around it."""
         shape = self.player.backbone
         mlp = 3 * shape.intermediate + 2 * shape.hidden
-        # Probabilities, and what comes of them; compiled code has a few at a time.
+        # Probabilities, and what comes of them; compiled code has a few at a time, and room that stays with the row:
+        # keys and values laid out three times, and what its pieces, which read a key four times, find for both.
         attention = 3 * shape.heads * self.longest if self.packed and not compiler_found() else 0
-        return self.tokens * self.computed * max(mlp, attention) + self.dequantised()
+        room = 12 * shape.keys if self.packed and compiler_found() else 0
+        return self.tokens * self.computed * (max(mlp, attention) + room) + self.dequantised()
 
     def dequantised(self) -> int:
         """Bytes of the largest matrix of the blocks in the type it is multiplied in; 0 where it is held so."""

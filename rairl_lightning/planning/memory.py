@@ -136,12 +136,11 @@ def _sampling(setup: Setup, policy: PlayerShape, on_cpu: bool, prompts: int, sam
 
 def _copy(setup: Setup, policy: PlayerShape, on_cpu: bool) -> int:
     """Of the weights, where the sampler reads a copy: on a CPU, in float32."""
-    backbone, frozen = policy.backbone, policy.adapter is not None
+    backbone = policy.backbone
     if not on_cpu or setup.autocast or backbone.weight_bytes != torch.float32.itemsize:
         return 0
-    plain = frozen and not backbone.quantised
-    block = [Product(inputs, outputs, plain) for inputs, outputs in backbone.products]
-    return setup.weights.copy_size([*block * backbone.layers, Product(backbone.hidden, backbone.vocabulary, frozen)])
+    block = [Product(inputs, outputs) for inputs, outputs in backbone.products]
+    return setup.weights.copy_size([*block * backbone.layers, Product(backbone.hidden, backbone.vocabulary)])
 
 
 def _kept(setup: Setup, policy: PlayerShape) -> Parts:

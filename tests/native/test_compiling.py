@@ -137,3 +137,36 @@ def test_it_compiles_without_warnings_for_other_cpus(tmp_path: Path) -> None:
             if "unrecognized command" in done.stderr or "unsupported option" in done.stderr:
                 pytest.skip("not an x86 compiler")
             assert done.returncode == 0, done.stderr
+
+
+def test_a_file_that_was_cut_short_is_made_again(cache: Path, sources: Path) -> None:
+    kept = cache / f"answer-{compiling._digest(compiling._compiler())}.so"
+    cache.mkdir(parents=True, mode=0o700)
+    kept.write_bytes(b"\x7fELF and no more")
+    assert found("answer")[0].rairl_answer() == 42 and list(cache.iterdir()) == [kept]
+    assert kept.stat().st_size > 100
+
+
+def test_a_folder_that_is_read_only_gives_what_it_has(
+    cache: Path, sources: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found("answer")
+    (kept,) = cache.iterdir()
+
+    def refused(*arguments: object) -> Path:
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(compiling, "_compiled", refused)
+    assert found("answer")[0].rairl_answer() == 42
+    kept.unlink()
+    assert found("answer") == (None, "read-only")
+
+
+def test_without_a_home(sources: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    assert compiling.cache_folder() is None and found("answer")[0].rairl_answer() == 42

@@ -141,3 +141,28 @@ def test_the_head_gives_the_same_with_and_without(compiled: bool, monkeypatch: p
     assert not frozen_head.folds(states.double(), weight)
     with torch.autocast("cpu", torch.bfloat16):
         assert not frozen_head.folds(states, weight)
+
+
+def test_targets_of_any_type_and_none_outside() -> None:
+    states, targets, weight = case(50)
+    wanted = vocabulary.head_statistics(states, targets, weight, None, 1.0, direction=True)
+    found = vocabulary.head_statistics(states, targets.int(), weight, None, 1.0, direction=True)
+    assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True) if one is not None)
+    for outside in (-1, 50):
+        targets[3] = outside
+        with pytest.raises(IndexError, match="outside of the vocabulary of 50"):
+            vocabulary.head_statistics(states, targets, weight, None, 1.0, direction=False)
+    nothing = vocabulary.head_statistics(states[:0], targets[:0], weight, None, 1.0, direction=True)
+    assert [len(one) for one in nothing if one is not None] == [0, 0, 0]
+
+
+def test_the_default_type_changes_nothing() -> None:
+    states, targets, weight = case(2000)
+    wanted = vocabulary.head_statistics(states, targets, weight, None, 1.0, direction=True)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        found = vocabulary.head_statistics(states, targets, weight, None, 1.0, direction=True)
+    finally:
+        torch.set_default_dtype(before)
+    assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True) if one is not None)

@@ -13,7 +13,6 @@ from transformers import Qwen2Config
 
 from rairl_lightning.models import BackboneSpec, FullFineTuning, LoRASpec, SharedBase, TwoBackbones
 from rairl_lightning.models.decoding import DynamicInt8, HeldWeights, InPlace, Native, Packed
-from rairl_lightning.native import compiler_found
 from rairl_lightning.planning import chosen_device, memory_plan, savings, time_plan
 from rairl_lightning.planning.devices import Device
 from rairl_lightning.planning.memory import COPY
@@ -42,9 +41,7 @@ def test_keys_and_values_by_hand(seven: Path) -> None:
         assert phases["policy update"].get("keys and values", 0) == repeated * keeps
 
 
-def test_the_samplers_copy_of_the_weights_is_there_where_it_is_read(
-    configured: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_samplers_copy_of_the_weights_is_there_where_it_is_read(configured: Callable[..., Path]) -> None:
     folder, cpu = configured(**SMOLLM2_135M), replace(CARD, name="cpu")
 
     def copies(weights: HeldWeights, device: Device = cpu, autocast: bool = False, **spec: Any) -> tuple[int, int]:
@@ -58,11 +55,7 @@ def test_the_samplers_copy_of_the_weights_is_there_where_it_is_read(
     matrices = 134_515_008 - 61 * 576  # all parameters but the norms
     assert copies(Packed()) == (4 * matrices, 0)
     assert copies(DynamicInt8()) == (matrices, 0)
-    blocks, bits = matrices - 49152 * 576, 2 if compiler_found() else 4
-    assert copies(Native()) == (bits * matrices, 0)
-    assert copies(Native(), quantisation="nf4") == (4 * blocks + bits * 49152 * 576, 0)
-    monkeypatch.setenv("RAIRL_NATIVE", "0")
-    assert copies(Native()) == copies(Packed())
+    assert copies(Native()) == copies(Native(), quantisation="nf4") == copies(Packed())
     assert copies(Packed(), quantisation="nf4") == copies(Packed())
     assert copies(InPlace()) == copies(Packed(max_gib=0.4)) == copies(Packed(), CARD) == (0, 0)
     assert copies(Packed(), autocast=True) == copies(Packed(), dtype="bfloat16") == (0, 0)

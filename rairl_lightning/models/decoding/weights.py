@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from rairl_lightning.errors import ConfigError
 from rairl_lightning.functional import onednn
 from rairl_lightning.models.decoding.adapters import biases, mergeable, merged
-from rairl_lightning.native import compiler_found, decoding
+from rairl_lightning.native import decoding
 
 Linear = Callable[[Tensor], Tensor]
 GIB = 2**30
@@ -32,12 +32,10 @@ class Product:
     Attributes:
         inputs: of each.
         outputs: of all of them.
-        plain: whether their weights are frozen, and not quantised.
     """
 
     inputs: int
     outputs: int
-    plain: bool = False
 
     @property
     def weights(self) -> int:
@@ -178,8 +176,8 @@ class Native(_Copy):
         return InPlace().hold(linears)
 
     def _size(self, product: Product) -> int:
-        """Of weights that 16 bits hold if they are plain, which is seen only when they are loaded."""
-        return (2 if product.plain and compiler_found() else 4) * product.weights
+        """At most: half of it for weights that 16 bits hold, which is seen only when they are loaded."""
+        return 4 * product.weights
 
 
 @dataclass(frozen=True)

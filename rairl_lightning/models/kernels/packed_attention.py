@@ -59,7 +59,12 @@ def suits(*tensors: Tensor, width: int) -> bool:
         tensors: queries, keys and values.
         width: most keys that a row reads.
     """
-    return _plain(*tensors) and (width <= MOST_KEYS or attending.available())
+    return _plain(*tensors) and (width <= MOST_KEYS or _compiled(*tensors))
+
+
+def _compiled(*tensors: Tensor) -> bool:
+    """Whether compiled code takes them: values as wide as keys."""
+    return _plain(*tensors) and tensors[-1].shape == tensors[-2].shape and attending.available()
 
 
 def _plain(*tensors: Tensor) -> bool:
@@ -96,7 +101,7 @@ class _Attention(torch.autograd.Function):
     ) -> Tensor:
         inputs = query_MHD, keys_MKD, values_MKD
         ctx.save_for_backward(*inputs)
-        ctx.layout, ctx.scale, ctx.native = layout, scale, _plain(*inputs) and attending.available()
+        ctx.layout, ctx.scale, ctx.native = layout, scale, _compiled(*inputs)
         if ctx.native:
             return attending.attend(layout.plan, *inputs, scale, _threads(layout.plan, query_MHD, 2))
         return _attended(*inputs, layout, scale)

@@ -104,16 +104,17 @@ def test_compiled_code_is_called_where_it_is_there(way: str, monkeypatch: pytest
 
 
 def test_long_rows_are_for_compiled_code_other_types_and_autocast_for_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    number = torch.zeros(1)
+    numbers = [torch.zeros(1)] * 3
+    narrow = [one.bfloat16() for one in numbers]
     monkeypatch.setattr(attending, "available", lambda: True)
-    assert packed_attention.suits(number, width=packed_attention.MOST_KEYS + 1)
-    assert not packed_attention.suits(number.bfloat16(), width=8)
+    assert packed_attention.suits(*numbers, width=packed_attention.MOST_KEYS + 1)
+    assert not packed_attention.suits(*narrow, width=8)
     monkeypatch.setattr(attending, "available", lambda: False)
-    assert packed_attention.suits(number, width=packed_attention.MOST_KEYS)
-    assert not packed_attention.suits(number, width=packed_attention.MOST_KEYS + 1)
-    assert not packed_attention.suits(number.bfloat16(), width=8)
+    assert packed_attention.suits(*numbers, width=packed_attention.MOST_KEYS)
+    assert not packed_attention.suits(*numbers, width=packed_attention.MOST_KEYS + 1)
+    assert not packed_attention.suits(*narrow, width=8)
     with torch.autocast("cpu", torch.bfloat16):
-        assert not packed_attention.suits(number, width=8)
+        assert not packed_attention.suits(*numbers, width=8)
 
 
 def test_long_rows_give_what_short_ones_give(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,3 +126,15 @@ def test_long_rows_give_what_short_ones_give(way: str, monkeypatch: pytest.Monke
     monkeypatch.setattr(attending, "available", lambda: False)
     assert not packed_attention.suits(*inputs, width=packing.width)
     torch.testing.assert_close(packing.attend(*inputs, SCALE), short, atol=1e-5, rtol=1e-5)
+
+
+def test_values_of_another_width_than_keys_are_for_torch(way: str) -> None:
+    """Compiled code takes both to be of one size, and would read past their end."""
+    tokens = batch_of(next(iter(BATCHES)), "right")
+    packing = Packing.of(tokens)
+    query, keys, values = (one.detach() for one in inputs_of(packing))
+    found = packed_attention.attend(query, keys, values[..., :3], packing, SCALE)
+    wanted = packed_attention.attend(query, keys, values, packing, SCALE)[..., :3]
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+    assert packed_attention.suits(query, keys, values[..., :3], width=9)
+    assert not packed_attention.suits(query, keys, values[..., :3], width=packed_attention.MOST_KEYS + 1)
