@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rairl_lightning.native import blocks, why_not
+from rairl_lightning.native import attending, blocks, decoding, vocabulary, why_not
 
 needed = pytest.mark.skipif(not blocks.available(), reason=f"nothing is compiled here: {why_not('blocks')}")
 """For tests that call it."""
@@ -16,7 +16,8 @@ needed = pytest.mark.skipif(not blocks.available(), reason=f"nothing is compiled
 
 def without_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """As where there is no compiler."""
-    monkeypatch.setattr(blocks, "library", lambda name: None)
+    for module in (attending, blocks, decoding, vocabulary):
+        monkeypatch.setattr(module, "library", lambda name: None)
 
 
 def same_for_every_number_of_threads(compute: Callable[[int], tuple[Tensor, ...]]) -> None:

@@ -22,6 +22,15 @@ MODELS = {
 PROMPTS = [[5, 6, 7, 8, 9, 10, 11], [12], [13, 14, 15]]
 
 
+@torch.no_grad()
+def add_second_adapter(policy: Policy) -> None:
+    """Beside the one that is there, of other numbers."""
+    policy.model.add_adapter("second", policy.model.peft_config["default"])
+    for name, parameter in policy.model.named_parameters():
+        if "second" in name:
+            parameter.copy_(torch.randn_like(parameter) * 0.2)
+
+
 def policy_of(model: torch.nn.Module, lora: bool = True, rank: int = 4) -> Policy:
     torch.manual_seed(0)
     with torch.no_grad():

@@ -264,9 +264,8 @@ def test_interrupting_the_process(fit: Run, tmp_path: Path) -> None:
         os.dup2(os.open(told, os.O_WRONLY | os.O_CREAT), 2)
         sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
         for name in ("lightning", "lightning.pytorch", "lightning.fabric"):  # each may have one: what is imported first
-            for handler in logging.getLogger(name).handlers:
-                if isinstance(handler, logging.StreamHandler):  # it writes to the stream it was born with
-                    handler.setStream(sys.stderr)
+            for handler in filter(lambda one: isinstance(one, logging.StreamHandler), logging.getLogger(name).handlers):
+                handler.setStream(sys.stderr)  # it writes to the one it was born with
         sys.exit(fit(epochs=1000000))
 
     process = multiprocessing.get_context("fork").Process(target=run)

@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from rairl_lightning.functional import onednn
 from rairl_lightning.native import vocabulary
+from rairl_lightning.native.tensors import readable
 
 
 class FrozenHead(torch.autograd.Function):
@@ -58,7 +59,7 @@ class FrozenHead(torch.autograd.Function):
 
 def folds(*tensors: Tensor) -> bool:
     """Whether logits need not be there at once: compiled code, float32, on a CPU, outside of autocast."""
-    return onednn.plain(*tensors) and vocabulary.available()
+    return readable(*tensors) and vocabulary.available()
 
 
 def is_frozen_linear(head: Callable[[Tensor], Tensor]) -> TypeGuard[nn.Linear]:

@@ -12,6 +12,8 @@ import functools
 import torch
 from torch import Tensor
 
+from rairl_lightning.native.tensors import plain
+
 # The layout chosen for this many rows is at least as good as the plain one from 1 to 256 rows.
 PACKED_FOR_ROWS = 16
 # From so many rows on torch's own products are faster on a CPU without AVX-512.
@@ -32,12 +34,6 @@ def available() -> bool:
 def suits(*tensors: Tensor) -> bool:
     """Whether oneDNN may take these: :func:`plain` ones, where this torch has its operators."""
     return plain(*tensors) and available()
-
-
-def plain(*tensors: Tensor) -> bool:
-    """Whether these are float32, on a CPU, outside of autocast."""
-    on_cpu = all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in tensors)
-    return on_cpu and not torch.is_autocast_enabled("cpu")
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from rairl_lightning.native.compiling import library
+from rairl_lightning.native.compiling import Signatures, bound, library
 
 PIECES = 6  # that a row has at least: enough for a few threads to end together, whatever its traces' lengths
 UNIT = 16  # queries of a piece are a multiple of it, but for the last
@@ -114,6 +114,13 @@ class Attention(ctypes.Structure):
         return cls(*tables, *counts, *query_MHD.shape[:2], *keys_MKD.shape[1:], scale)
 
 
+SIGNATURES: Signatures = {
+    "attend_room": (c_int64, [POINTER(Attention), c_int, c_int]),
+    "attend": (None, [POINTER(Attention), *[c_void_p] * 5, c_int]),
+    "attend_back": (None, [POINTER(Attention), *[c_void_p] * 8, c_int]),
+}
+
+
 def available() -> bool:
     """Whether there is a library."""
     return library("attending") is not None
@@ -121,13 +128,7 @@ def available() -> bool:
 
 @functools.cache
 def _library() -> Any:
-    found = library("attending")
-    assert found is not None, "ask available() first"
-    found.rairl_attend_room.argtypes, found.rairl_attend_room.restype = [POINTER(Attention), c_int, c_int], c_int64
-    found.rairl_attend.argtypes, found.rairl_attend.restype = [POINTER(Attention), *[c_void_p] * 5, c_int], None
-    found.rairl_attend_back.argtypes = [POINTER(Attention), *[c_void_p] * 8, c_int]
-    found.rairl_attend_back.restype = None
-    return found
+    return bound("attending", SIGNATURES)
 
 
 def attend(plan: Plan, query_MHD: Tensor, keys_MKD: Tensor, values_MKD: Tensor, scale: float, threads: int) -> Tensor:

@@ -7,20 +7,17 @@ from ctypes import c_float, c_int, c_int64, c_void_p
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from rairl_lightning.native.compiling import library
+from rairl_lightning.native.compiling import Signatures, bound, library
+from rairl_lightning.native.tensors import readable
 
-ARGUMENTS = {
-    "gate": [*[c_void_p] * 3, c_int64, c_int],
-    "gate_backward": [*[c_void_p] * 5, c_int64, c_int],
-    "norm": [*[c_void_p] * 2, c_float, *[c_int64] * 2, *[c_void_p] * 2, c_int],
-    "norm_backward": [*[c_void_p] * 4, *[c_int64] * 2, c_void_p, c_int],
+SIGNATURES: Signatures = {
+    "gate": (None, [*[c_void_p] * 3, c_int64, c_int]),
+    "gate_backward": (None, [*[c_void_p] * 5, c_int64, c_int]),
+    "norm": (None, [*[c_void_p] * 2, c_float, *[c_int64] * 2, *[c_void_p] * 2, c_int]),
+    "norm_backward": (None, [*[c_void_p] * 4, *[c_int64] * 2, c_void_p, c_int]),
 }
-
-
-PLAIN = (Tensor, nn.Parameter)
-"""What lies in memory as it says; other classes are for their own operators."""
 
 
 def available() -> bool:
@@ -29,26 +26,13 @@ def available() -> bool:
 
 
 def suits(*tensors: Tensor) -> bool:
-    """Whether these may be given to it: there is one, and they are plain float32 on a CPU, outside of autocast.
-
-    What torch compiles is left to torch: it cannot see into other code.
-    """
-    return (
-        not torch.compiler.is_compiling()
-        and all(type(one) in PLAIN and one.device.type == "cpu" and one.dtype == torch.float32 for one in tensors)
-        and not torch.is_autocast_enabled("cpu")
-        and available()
-    )
+    """Whether these may be given to it, and there is one."""
+    return readable(*tensors) and available()
 
 
 @functools.cache
 def _library() -> Any:
-    found = library("blocks")
-    assert found is not None, "ask available() first"
-    for name, arguments in ARGUMENTS.items():
-        function = getattr(found, f"rairl_{name}")
-        function.argtypes, function.restype = arguments, None
-    return found
+    return bound("blocks", SIGNATURES)
 
 
 def gate(gate: Tensor, up: Tensor, threads: int) -> Tensor:

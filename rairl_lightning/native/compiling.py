@@ -11,7 +11,9 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 SOURCES = Path(__file__).parent / "cpp"
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fPIC", "-shared", "-fopenmp")
@@ -28,6 +30,20 @@ class _NoLibraryError(Exception):
 def library(name: str) -> ctypes.CDLL | None:
     """What ``cpp/NAME.cpp`` compiles to; None where that cannot be had, see :func:`why_not`."""
     return _found(name)[0]
+
+
+Signatures = Mapping[str, tuple[Any, Sequence[Any]]]
+"""What each function returns and takes, by its name without ``rairl_``."""
+
+
+def bound(name: str, signatures: Signatures) -> Any:
+    """The library, which must be there, with the types of its functions."""
+    found = library(name)
+    assert found is not None, f"{name} is not there: {why_not(name)}"
+    for own, (result, arguments) in signatures.items():
+        function = getattr(found, f"rairl_{own}")
+        function.restype, function.argtypes = result, list(arguments)
+    return found
 
 
 def why_not(name: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rairl_lightning.native.compiling import library
+from rairl_lightning.native.compiling import Signatures, bound, library
 
 FLOAT32, BFLOAT16, FLOAT16 = range(3)
 """How panels hold weights; the last two only what they hold without loss."""
@@ -57,6 +57,16 @@ class Rows(ctypes.Structure):
     )
 
 
+SIGNATURES: Signatures = {
+    "panel_width": (c_int64, []),
+    "key_room": (c_int64, []),
+    "pack": (c_int, [c_void_p, *[c_int64] * 5, c_void_p, c_int]),
+    "linear": (None, [POINTER(Linear), c_void_p, c_int64, c_void_p, c_void_p, c_int]),
+    "scratch": (c_int64, [POINTER(Model), POINTER(Rows), c_int]),
+    "step": (None, [POINTER(Model), POINTER(Rows), c_void_p, c_void_p, c_int]),
+}
+
+
 def available() -> bool:
     """Whether there is a library."""
     return library("decoding") is not None
@@ -64,15 +74,7 @@ def available() -> bool:
 
 @functools.cache
 def _library() -> Any:
-    found = library("decoding")
-    assert found is not None, "ask available() first"
-    found.rairl_panel_width.restype = found.rairl_key_room.restype = c_int64
-    found.rairl_pack.argtypes = [c_void_p, *[c_int64] * 5, c_void_p, c_int]
-    found.rairl_scratch.argtypes, found.rairl_scratch.restype = [POINTER(Model), POINTER(Rows), c_int], c_int64
-    found.rairl_linear.argtypes = [POINTER(Linear), c_void_p, c_int64, c_void_p, c_void_p, c_int]
-    found.rairl_step.argtypes = [POINTER(Model), POINTER(Rows), c_void_p, c_void_p, c_int]
-    found.rairl_linear.restype = found.rairl_step.restype = None
-    return found
+    return bound("decoding", SIGNATURES)
 
 
 def padded(outputs: int) -> int:

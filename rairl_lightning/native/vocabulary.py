@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from rairl_lightning.native.compiling import library
+from rairl_lightning.native.compiling import Signatures, bound, library
 
 BLOCK = 1024
 """Of the vocabulary: the logits of 512 rows stay in a cache."""
@@ -23,6 +23,9 @@ class Folded(ctypes.Structure):
     _fields_ = (*((name, c_void_p) for name in ("most", "total", "dot", "chosen", "targets")), ("rows", c_int64))
 
 
+SIGNATURES: Signatures = {"fold": (None, [POINTER(Folded), c_void_p, c_int64, c_int64, c_float, c_void_p, c_int])}
+
+
 def available() -> bool:
     """Whether there is a library."""
     return library("vocabulary") is not None
@@ -30,11 +33,7 @@ def available() -> bool:
 
 @functools.cache
 def _library() -> Any:
-    found = library("vocabulary")
-    assert found is not None, "ask available() first"
-    found.rairl_fold.argtypes = [POINTER(Folded), c_void_p, c_int64, c_int64, c_float, c_void_p, c_int]
-    found.rairl_fold.restype = None
-    return found
+    return bound("vocabulary", SIGNATURES)
 
 
 def head_statistics(
@@ -63,8 +62,9 @@ def head_statistics(
         ``[M]``, ``[M]`` and ``[M, H]``.
     """
     rows, targets_M = len(states_MH), targets_M.to(torch.int64).contiguous()
-    if rows and not 0 <= int(targets_M.min()) <= int(targets_M.max()) < len(weight_VH):
-        raise IndexError(f"A target is outside of the vocabulary of {len(weight_VH)} tokens.")
+    if rows and not (targets_M.min() >= 0 and targets_M.max() < len(weight_VH)):
+        ends = f"{int(targets_M.min())} to {int(targets_M.max())}"
+        raise IndexError(f"Targets must be tokens of the vocabulary of {len(weight_VH)}; got {ends}.")
     most, others, dot, chosen, factors = states_MH.new_zeros(5, rows).unbind()
     most.fill_(torch.finfo(torch.float32).min)
     known = Folded(*(one.data_ptr() for one in (most, others, dot, chosen, targets_M)), rows)

@@ -115,6 +115,7 @@ class NativePast:
         layers, _, groups, size, _ = self.prompt_keys.shape
         self.own_keys = self.prompt_keys.new_empty(layers, len(prompts_N), groups, size, 0)
         self.own_values = self.prompt_keys.new_empty(layers, len(prompts_N), groups, 0, size)
+        self._threads = threads_for(len(prompts_N) * model.weights)  # what the scratch has room for
         self._scratch: Tensor | None = None
 
     def keep(self, kept: Tensor) -> None:
@@ -132,19 +133,18 @@ class NativePast:
         """See :class:`Past`."""
         if self.step == self.own_keys.shape[-1]:
             self._grow()
-        embedded_NH = self._embed(tokens_N).contiguous()
-        cosines_ND, sines_ND = (part[0].contiguous() for part in self._rotary(embedded_NH, positions_N[None]))
+        embedded_NH = self._embed(tokens_N).float().contiguous()
+        cosines_ND, sines_ND = (part[0].float().contiguous() for part in self._rotary(embedded_NH, positions_N[None]))
         inputs = embedded_NH, cosines_ND, sines_ND, self.prompts_N.contiguous(), self.lengths_P
         pasts = self.prompt_keys, self.prompt_values, self.own_keys, self.own_values
         width, room, count = self.prompt_keys.shape[-1], self.own_keys.shape[-1], len(tokens_N)
         rows = decoding.Rows(
             *(tensor.data_ptr() for tensor in (*inputs, *pasts)), count, len(self.lengths_P), width, room, self.step
         )
-        threads = threads_for(count * self._model.weights)
         if self._scratch is None:
-            self._scratch = decoding.scratch(self._model.structure, rows, threads)
+            self._scratch = decoding.scratch(self._model.structure, rows, self._threads)
         logits_NV = embedded_NH.new_empty(count, decoding.padded(self._model.vocabulary))
-        decoding.step(self._model.structure, rows, self._scratch, logits_NV, threads)
+        decoding.step(self._model.structure, rows, self._scratch, logits_NV, self._threads)
         self.step += 1
         return logits_NV[:, : self._model.vocabulary]
 

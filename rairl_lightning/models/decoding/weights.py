@@ -20,6 +20,7 @@ from rairl_lightning.errors import ConfigError
 from rairl_lightning.functional import onednn
 from rairl_lightning.models.decoding.adapters import biases, mergeable, merged
 from rairl_lightning.native import decoding
+from rairl_lightning.native.tensors import plain
 
 Linear = Callable[[Tensor], Tensor]
 GIB = 2**30
@@ -115,7 +116,7 @@ class _Copy(HeldWeights):
         if not all(mergeable(linear) for linear in linears):
             return False
         small = self._allows(sum(linear.in_features * linear.out_features for linear in linears))
-        return small and onednn.plain(torch.empty(0)) and self._available()
+        return small and plain(torch.empty(0)) and self._available()
 
     def _available(self) -> bool:
         return onednn.available()

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rairl_lightning.models.kernels.threads import threads_for
 from rairl_lightning.native import attending
+from rairl_lightning.native.tensors import plain, readable
 
 # Longest rows whose probabilities may be there at once, 4 bytes for each pair of a head's query and key. Others are for
 # attention whose memory is linear in their length, as compiled code's is.
@@ -59,17 +60,12 @@ def suits(*tensors: Tensor, width: int) -> bool:
         tensors: queries, keys and values.
         width: most keys that a row reads.
     """
-    return _plain(*tensors) and (width <= MOST_KEYS or _compiled(*tensors))
+    return plain(*tensors) and (width <= MOST_KEYS or _compiled(*tensors))
 
 
 def _compiled(*tensors: Tensor) -> bool:
     """Whether compiled code takes them: values as wide as keys."""
-    return _plain(*tensors) and tensors[-1].shape == tensors[-2].shape and attending.available()
-
-
-def _plain(*tensors: Tensor) -> bool:
-    plain_float = all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in tensors)
-    return plain_float and not torch.is_autocast_enabled("cpu")
+    return readable(*tensors) and tensors[-1].shape == tensors[-2].shape and attending.available()
 
 
 def attend(query_MHD: Tensor, keys_MKD: Tensor, values_MKD: Tensor, layout: Layout, scale: float) -> Tensor:

@@ -2,9 +2,8 @@
 
 #pragma once
 
-#include <cmath>
-
 #include "products.h"
+#include "softmax.h"
 
 constexpr int64_t KEYS = 4 * LANES;  // room for keys is a multiple of it
 
@@ -37,18 +36,6 @@ void add_values(const float* weights, int64_t stride, const float* values, int64
         for (int i = 0; i < C; ++i) store(out + q * size + i * LANES, sums[q][i]);
 }
 
-// e^(s - most) in the place of scores [0, count), 0 up to the next multiple of LANES; returns their sum.
-inline float weigh(float* scores, int64_t count, float most) {
-    Vector sums{};
-    for (int64_t t = 0; t < count; t += LANES) {
-        Vector value = exponential(load(scores + t) - most);
-        for (int64_t lane = count - t; lane < LANES; ++lane) value[lane] = 0;
-        store(scores + t, value);
-        sums += value;
-    }
-    return sum_of(sums);
-}
-
 // Keys [size, room] and values [room, size] of which the first `length` count.
 struct Past {
     const float *keys, *values;
@@ -64,9 +51,9 @@ void attend(const float* queries, int64_t size, const Past& prompt, const Past& 
     float sums[Q];
     for (int q = 0; q < Q; ++q) {
         float *first = found + q * stride, *second = first + prompt.room;
-        const float most = std::max(*std::max_element(first, first + prompt.length),
-                                    *std::max_element(second, second + own.length));
-        sums[q] = weigh(first, prompt.length, most) + weigh(second, own.length, most);
+        float most = most_of(first, prompt.length, -std::numeric_limits<float>::infinity());
+        most = most_of(second, own.length, most);
+        sums[q] = weigh(first, prompt.length, prompt.length, most) + weigh(second, own.length, own.length, most);
     }
     std::fill_n(out, Q * size, 0.0f);
     int64_t d = 0;

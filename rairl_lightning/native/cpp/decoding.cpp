@@ -2,9 +2,12 @@
 
 #include <omp.h>
 
+#include <cmath>
 #include <new>
 
 #include "attention.h"
+#include "gate.h"
+#include "norm.h"
 
 extern "C" {
 
@@ -62,25 +65,6 @@ struct Scratch {
     }
 };
 
-// x / √(mean x² + ε) · w
-void normalise(const float* x, const float* weight, float epsilon, int64_t width, float* y) {
-    Vector sums{};
-    float sum = 0;
-    int64_t i = 0;
-    for (; i + LANES <= width; i += LANES) sums += load(x + i) * load(x + i);
-    for (; i < width; ++i) sum += x[i] * x[i];
-    const float factor = 1 / std::sqrt((sum + sum_of(sums)) / width + epsilon);
-    for (i = 0; i < width; ++i) y[i] = x[i] * factor * weight[i];
-}
-
-// silu(gate) · up, in the place of gate
-void gated(float* gate, const float* up, int64_t width) {
-    for (int64_t i = 0; i < width; i += LANES) {
-        const Vector value = load(gate + i);
-        store(gate + i, value / (1.0f + exponential(-value)) * load(up + i));
-    }
-}
-
 // The queries of one row that read the keys of one group; writes the key and the value of the new token too.
 void attend_group(const Model& model, const Layer& layer, const Rows& rows, const Scratch& scratch, int64_t number,
             int64_t n, int64_t group, float* own_scratch) {
@@ -90,7 +74,7 @@ void attend_group(const Model& model, const Layer& layer, const Rows& rows, cons
     const int64_t place = ((number * rows.prompts + prompt) * model.groups + group) * size * rows.width;
     float *own_keys = rows.own_keys + own_place, *own_values = rows.own_values + own_place;
     float* key = scratch.keys + n * scratch.k_stride + group * size;
-    if (layer.key_norm != nullptr) normalise(key, layer.key_norm, model.epsilon, size, key);
+    if (layer.key_norm != nullptr) norm(key, layer.key_norm, model.epsilon, size, key);
     rotate(key, cosines, sines, size, 1, own_keys + rows.step, rows.room);
     std::copy_n(scratch.values + n * scratch.k_stride + group * size, size, own_values + rows.step * size);
     float *rotated = own_scratch, *found = own_scratch + shared * size;
@@ -99,7 +83,7 @@ void attend_group(const Model& model, const Layer& layer, const Rows& rows, cons
     const float scale = 1 / std::sqrt(static_cast<float>(size));
     for (int64_t q = 0; q < shared; ++q) {
         float* one = query + q * size;
-        if (layer.query_norm != nullptr) normalise(one, layer.query_norm, model.epsilon, size, one);
+        if (layer.query_norm != nullptr) norm(one, layer.query_norm, model.epsilon, size, one);
         rotate(one, cosines, sines, size, scale, rotated + q * size, 1);
     }
     const Past before{rows.prompt_keys + place, rows.prompt_values + place, rows.width, rows.lengths[prompt]};
@@ -116,7 +100,7 @@ void step(const Model& model, const Rows& rows, const Scratch& s, float* logits,
     const auto [first_head, last_head] = me.share(rows.count * model.groups);
     const auto normalise_own = [&, first = first, last = last](const float* weight) {
         for (int64_t n = first; n < last; ++n)
-            normalise(s.x + n * s.x_stride, weight, model.epsilon, model.hidden, s.normed + n * s.x_stride);
+            norm(s.x + n * s.x_stride, weight, model.epsilon, model.hidden, s.normed + n * s.x_stride);
         me.team.wait();
     };
     for (int64_t n = first; n < last; ++n) {
@@ -141,7 +125,10 @@ void step(const Model& model, const Rows& rows, const Scratch& s, float* logits,
         linear<2>(s.normed, s.x_stride, rows.count,
                   {{layer.gate, s.gates, s.i_stride, s.inner[0]}, {layer.up, s.ups, s.i_stride, s.inner[1]}}, false,
                   me);
-        for (int64_t n = first; n < last; ++n) gated(s.gates + n * s.i_stride, s.ups + n * s.i_stride, s.i_stride);
+        for (int64_t n = first; n < last; ++n) {
+            float* gate = s.gates + n * s.i_stride;
+            gate_numbers(gate, s.ups + n * s.i_stride, gate, 0, s.i_stride);
+        }
         me.team.wait();
         linear<1>(s.gates, s.i_stride, rows.count, {{layer.down, s.x, s.x_stride, s.inner[0]}}, true, me);
     }

@@ -2,10 +2,10 @@
 
 #pragma once
 
-#include <cmath>
+#include <algorithm>
 #include <limits>
 
-#include "tiles.h"
+#include "vectors.h"
 
 // The first `count` lanes of a vector, `other` in the rest.
 inline Vector first_of(Vector value, int64_t count, float other) {

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "softmax.h"
+#include "tiles.h"
 
 extern "C" {
 

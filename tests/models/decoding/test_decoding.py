@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 import torch
 from architectures import gemma, llama, mistral, qwen2
-from decoded import MODELS, PROMPTS, policy_of
+from decoded import MODELS, PROMPTS, add_second_adapter, policy_of
 from peft import LoraConfig, get_peft_model
 
 from rairl_lightning.errors import ConfigError
@@ -141,10 +141,7 @@ def test_adapters_switched_off_or_absent() -> None:
 def test_two_adapters_at_once() -> None:
     policy = policy_of(MODELS["qwen2"]())
     model, ids, found = policy.model, torch.tensor([PROMPTS[0]]), []
-    model.add_adapter("second", model.peft_config["default"])
-    for name, parameter in model.named_parameters():
-        if "second" in name:
-            parameter.copy_(torch.randn_like(parameter) * 0.2)
+    add_second_adapter(policy)
     for adapters in (["default"], ["second"], ["default", "second"]):
         model.base_model.set_adapter(adapters)
         decoder = lean_decoder(policy, Packed())

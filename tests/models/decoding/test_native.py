@@ -12,7 +12,7 @@ from functools import partial
 import pytest
 import torch
 from architectures import llama, qwen2
-from decoded import MODELS, policy_of
+from decoded import MODELS, add_second_adapter, policy_of
 from peft import LoraConfig, get_peft_model
 
 from rairl_lightning.models import Policy
@@ -129,6 +129,20 @@ def test_a_row_does_not_depend_on_the_others_nor_on_threads(name: str) -> None:
 
 
 @torch.inference_mode()
+def test_threads_that_come_later_find_no_room_and_are_not_used() -> None:
+    """What steps write to is laid out for the threads of the first."""
+    decoder, tokens_TN = native(policy_of(MODELS["llama"]())), torch.randint(61, (3, 6))
+    expected_TNV = steps(decoder, tokens_TN, LONG)
+    with threads(1):
+        session = Session(decoder, LONG, 2, 0, torch.device("cpu"))
+        session.append(tokens_TN[0])
+    with threads(4):
+        session.append(tokens_TN[1])
+        assert torch.equal(session.logits, expected_TNV[1])
+        assert session.past._threads == 1  # type: ignore[attr-defined]
+
+
+@torch.inference_mode()
 def test_numbers_at_the_ends_of_the_exponential() -> None:
     """Gates of ±hundreds and attention that all goes to one key."""
     policy = policy_of(llama(), lora=False)
@@ -145,10 +159,7 @@ def test_numbers_at_the_ends_of_the_exponential() -> None:
 def test_adapters_of_now_of_several_and_of_none() -> None:
     policy = policy_of(MODELS["qwen2"]())
     model, found, tokens_TN = policy.model, [], torch.randint(61, (2, 6))
-    model.add_adapter("second", model.peft_config["default"])
-    for name, parameter in model.named_parameters():
-        if "second" in name:
-            parameter.copy_(torch.randn_like(parameter) * 0.2)
+    add_second_adapter(policy)
     for adapters in (["default"], ["second"], ["default", "second"]):
         model.base_model.set_adapter(adapters)
         found.append(steps(native(policy), tokens_TN, LONG))
