@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
@@ -23,9 +24,8 @@ def test_only_what_lies_in_memory_as_it_says() -> None:
         assert not plain(number) and not readable(number)
 
 
-def test_not_while_torch_compiles() -> None:
-    @torch.compile(backend="eager", fullgraph=True)
-    def compiled(x: torch.Tensor) -> torch.Tensor:
-        return x + 1 if readable(x) else x - 1
-
-    assert torch.equal(compiled(torch.zeros(2)), torch.full((2,), -1.0))
+def test_not_while_torch_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A whole model is compiled with them in tests/rollouts/test_static.py."""
+    number = torch.zeros(2)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    assert plain(number) and not readable(number)
